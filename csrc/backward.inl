@@ -1,0 +1,323 @@
+// The backward pass, a chunk of steps at a time from the last: recompute the gates of the whole chunk as one product
+// over its rows, walk back through its steps, then add the chunk's share of every weight gradient as one product.
+//
+// A row of `gates` is one (t, b): five slots of HP. They first hold what multiplies a gradient, then the gradients:
+//
+//   slot   recomputed (reset after)      reset before       after the walk back
+//   DN     (1 - z)(1 - n²)               same               dn   by the argument of tanh
+//   DR     u_n r (1 - r)                 r h                dr   by the argument of σ
+//   DZ     (h - n) z (1 - z)             same               dz   by the argument of σ
+//   DU     r                             r (stays)          du_n = dn r, by u_n = U_n h + b_hn
+//   KEEP   z                             z                  z
+//
+// So [DN, DR, DZ] is the gradient by W x + b_i and [DR, DZ, DU] that by U h + b_h, each contiguous.
+
+namespace {
+
+enum { DN, DR, DZ, DU, KEEP, SLOTS };
+
+struct walk {  // a chunk: steps s0 to s0 + steps - 1
+    const gru_packed *w;
+    const gru_backward *f;
+    int64_t s0, steps;
+
+    GRUS_INLINE int64_t t(int64_t s) const { return f->reverse ? f->T - 1 - s0 - s : s0 + s; }
+    GRUS_INLINE state before(int64_t s) const {
+        if (s0 + s == 0) return {f->h0, f->h_b};
+        return {f->y + (f->reverse ? t(s) + 1 : t(s) - 1) * f->y_t, f->y_b};
+    }
+    GRUS_INLINE int64_t row_size() const { return SLOTS * w->HP; }
+    GRUS_INLINE float *row(int64_t s, int64_t b) const { return f->gates + (s * f->B + b) * row_size(); }
+};
+
+// A run of rows of a chunk with one stride each for x, for the state before them and for their gates.
+struct run {
+    int64_t rows;
+    const float *x, *h;
+    float *gates;
+    int64_t x_row, h_row, gates_row;
+};
+
+template <class F>
+GRUS_INLINE void chunk_runs(const walk &c, int64_t s_begin, int64_t s_end, int64_t b0, int64_t b1, F f) {
+    auto block = [&](int64_t s0, int64_t s1) {
+        runs(s0, s1, b0, b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
+            state past = c.before(s);
+            int64_t sign = c.f->reverse ? -1 : 1;
+            run r = {rows,
+                     c.f->x + c.t(s) * c.f->x_t + b * c.f->x_b,
+                     past.h + b * past.stride,
+                     c.row(s, b),
+                     along_t ? sign * c.f->x_t : c.f->x_b,
+                     along_t ? sign * c.f->y_t : past.stride,
+                     along_t ? c.f->B * c.row_size() : c.row_size()};
+            f(r, s, b, along_t);
+        });
+    };
+    bool apart = c.s0 == 0 && s_begin == 0 && s_end > 0;  // h0 lies elsewhere than y
+    if (apart) block(0, 1);
+    if (s_end > s_begin + apart) block(s_begin + apart, s_end);
+}
+
+GRUS_INLINE vec one_minus(vec a) { return sub(splat(1.0f), a); }
+
+void recompute(const walk &c, const part &mine, const gru_worker *me) {
+    const gru_packed *w = c.w;
+    int64_t H = w->H, HP = w->HP, I = w->I;
+    chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
+        cover<3>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+            const float *h = q.h + row * q.h_row;
+            vec sums[R.value][P.value * 3];
+            for (int r = 0; r < R.value; r++)
+                for (int g = 0; g < P.value * 3; g++) sums[r][g] = load(w->bias + ((j + g / 3) * 4 + g % 3) * V);
+            dot<R.value, P.value, 3>(sums, q.x + row * q.x_row, q.x_row, 1, w->W + j * I * 3 * V, I * 3 * V, I);
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) {
+                    store(q.gates + (row + r) * q.gates_row + DN * HP + (j + p) * V, sums[r][p * 3 + 2]);
+                    if (w->reset_after) sums[r][p * 3 + 2] = load(w->bias + ((j + p) * 4 + 3) * V);
+                }
+            if (!w->reset_after) {
+                vec rz[R.value][P.value * 2];
+                for (int r = 0; r < R.value; r++)
+                    for (int g = 0; g < P.value * 2; g++) rz[r][g] = sums[r][g / 2 * 3 + g % 2];
+                dot<R.value, P.value, 2>(rz, h, q.h_row, 1, w->U + j * H * 2 * V, H * 2 * V, H);
+                for (int r = 0; r < R.value; r++)
+                    for (int p = 0; p < P.value; p++) {
+                        int64_t unit = (j + p) * V;
+                        float *at = q.gates + (row + r) * q.gates_row + unit;
+                        vec reset = sigmoid(rz[r][p * 2]);
+                        store(at + DU * HP, reset);
+                        store(at + DR * HP, mul(reset, load_some(h + r * q.h_row + unit, H - unit)));
+                        store(at + KEEP * HP, sigmoid(rz[r][p * 2 + 1]));
+                    }
+                return;
+            }
+            dot<R.value, P.value, 3>(sums, h, q.h_row, 1, w->U + j * H * 3 * V, H * 3 * V, H);
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) {
+                    int64_t unit = (j + p) * V;
+                    float *at = q.gates + (row + r) * q.gates_row + unit;
+                    vec reset = sigmoid(sums[r][p * 3]), z = sigmoid(sums[r][p * 3 + 1]), u_n = sums[r][p * 3 + 2];
+                    vec n = tanhyp(fma(reset, u_n, load(at + DN * HP)));
+                    vec past = load_some(h + r * q.h_row + unit, H - unit);
+                    store(at + DN * HP, mul(one_minus(z), one_minus(mul(n, n))));
+                    store(at + DR * HP, mul(u_n, mul(reset, one_minus(reset))));
+                    store(at + DZ * HP, mul(sub(past, n), mul(z, one_minus(z))));
+                    store(at + DU * HP, reset);
+                    store(at + KEEP * HP, z);
+                }
+        });
+    });
+    if (w->reset_after) return;
+    if (c.f->shard_units) meet(me);
+    chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
+        cover<1>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+            float *gates = q.gates + row * q.gates_row;
+            vec sums[R.value][P.value];
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) sums[r][p] = load(gates + r * q.gates_row + DN * HP + (j + p) * V);
+            dot<R.value, P.value, 1>(sums, gates + DR * HP, q.gates_row, 1, w->U_n + j * H * V, H * V, H);
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) {
+                    int64_t unit = (j + p) * V;
+                    float *at = gates + r * q.gates_row + unit;
+                    vec n = tanhyp(sums[r][p]), z = load(at + KEEP * HP);
+                    vec past = load_some(q.h + (row + r) * q.h_row + unit, H - unit);
+                    store(at + DN * HP, mul(one_minus(z), one_minus(mul(n, n))));
+                    store(at + DZ * HP, mul(sub(past, n), mul(z, one_minus(z))));
+                }
+        });
+    });
+}
+
+// carry += gradient slots [first, first + K / HP) of the rows of step s, times the panels
+void carry_back(const walk &c, const part &mine, int64_t s, int first_slot, const float *panel, int64_t K) {
+    int64_t HP = c.w->HP, size = c.row_size();
+    const float *a = c.row(s, mine.b0) + first_slot * HP;
+    cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+        float *carry = c.f->carry + (mine.b0 + row) * HP + j * V;
+        vec sums[R.value][P.value];
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) sums[r][p] = load(carry + r * HP + p * V);
+        dot<R.value, P.value, 1>(sums, a + row * size, size, 1, panel + j * K * V, K * V, K);
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) store(carry + r * HP + p * V, sums[r][p]);
+    });
+}
+
+// Reset before: dr needs U_nᵀ dn, the gradient by r h, of its own units.
+void reset_back(const walk &c, const part &mine, int64_t s) {
+    int64_t HP = c.w->HP, size = c.row_size();
+    float *gates = c.row(s, mine.b0);
+    cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+        vec sums[R.value][P.value];
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
+        dot<R.value, P.value, 1>(sums, gates + row * size + DN * HP, size, 1, c.w->Ut_n + j * HP * V, HP * V, HP);
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) {
+                float *at = gates + (row + r) * size + (j + p) * V;
+                float *carry = c.f->carry + (mine.b0 + row + r) * HP + (j + p) * V;
+                vec reset = load(at + DU * HP);
+                store(at + DR * HP, mul(sums[r][p], mul(load(at + DR * HP), one_minus(reset))));
+                store(carry, fma(sums[r][p], reset, load(carry)));
+            }
+    });
+}
+
+void walk_back(const walk &c, const part &mine, const gru_worker *me) {
+    const gru_packed *w = c.w;
+    const gru_backward *f = c.f;
+    int64_t H = w->H, HP = w->HP;
+    for (int64_t s = c.steps - 1; s >= 0; s--) {
+        const float *dy = f->dy ? f->dy + c.t(s) * f->dy_t : nullptr;
+        for (int64_t b = mine.b0; b < mine.b1; b++)
+            for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V) {
+                float *at = c.row(s, b) + unit, *carry = f->carry + b * HP + unit;
+                vec dh = load(carry);
+                if (dy) dh = add(dh, load_some(dy + b * f->dy_b + unit, H - unit));
+                vec dn = mul(dh, load(at + DN * HP));
+                store(at + DN * HP, dn);
+                store(at + DZ * HP, mul(dh, load(at + DZ * HP)));
+                if (w->reset_after) {
+                    store(at + DR * HP, mul(dn, load(at + DR * HP)));
+                    store(at + DU * HP, mul(dn, load(at + DU * HP)));
+                }
+                store(carry, mul(dh, load(at + KEEP * HP)));
+            }
+        if (f->shard_units) meet(me);
+        if (w->reset_after) {
+            carry_back(c, mine, s, DR, w->Ut, 3 * HP);
+        } else {
+            reset_back(c, mine, s);
+            if (f->shard_units) meet(me);
+            carry_back(c, mine, s, DR, w->Ut, 2 * HP);
+        }
+    }
+}
+
+// dx = [dn, dr, dz] W for the steps [begin, end) of the chunk and rows of the batch [b0, b1)
+void input_gradient(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
+    const gru_packed *w = c.w;
+    const gru_backward *f = c.f;
+    int64_t K = 3 * w->HP;
+    runs(begin, end, b0, b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
+        const float *gates = c.row(s, b);
+        int64_t gates_row = along_t ? f->B * c.row_size() : c.row_size();
+        float *dx = f->dx + c.t(s) * f->dx_t + b * f->dx_b;
+        int64_t dx_row = along_t ? (f->reverse ? -f->dx_t : f->dx_t) : f->dx_b;
+        cover<1>(rows, 0, tiles(w->I), [&](auto R, auto P, int64_t row, int64_t j) {
+            vec sums[R.value][P.value];
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
+            dot<R.value, P.value, 1>(sums, gates + row * gates_row, gates_row, 1, w->Wt + j * K * V, K * V, K);
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++)
+                    store_some(dx + (row + r) * dx_row + (j + p) * V, sums[r][p], w->I - (j + p) * V);
+        });
+    });
+}
+
+// The chunk's x, h (and r h) in panels [tile][row][V], a row being s B + b: the right sides of the weight gradients.
+struct operands {
+    float *x, *h, *rh;
+    int64_t rows;
+};
+
+GRUS_INLINE operands operands_of(const walk &c) {
+    int64_t rows = c.steps * c.f->B;
+    float *x = c.f->rows, *h = x + tiles(c.w->I) * rows * V, *rh = c.w->reset_after ? h : h + c.w->HP * rows;
+    return {x, h, rh, rows};
+}
+
+void gather(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
+    const gru_packed *w = c.w;
+    operands to = operands_of(c);
+    chunk_runs(c, begin, end, b0, b1, [&](const run &q, int64_t s, int64_t b, bool along_t) {
+        for (int64_t i = 0; i < q.rows; i++) {
+            int64_t row = (s * c.f->B + b) + i * (along_t ? c.f->B : 1);
+            for (int64_t j = 0; j < tiles(w->I); j++)
+                store(to.x + (j * to.rows + row) * V, load_some(q.x + i * q.x_row + j * V, w->I - j * V));
+            for (int64_t j = 0; j < tiles(w->H); j++) {
+                vec h = load_some(q.h + i * q.h_row + j * V, w->H - j * V);
+                store(to.h + (j * to.rows + row) * V, h);
+                if (!w->reset_after)
+                    store(to.rh + (j * to.rows + row) * V,
+                          mul(h, load(q.gates + i * q.gates_row + DU * w->HP + j * V)));
+            }
+        }
+    });
+}
+
+// out[m, :] (+)= Σ_rows gates[row, slot, m] * panels[row, :] for units m0 to m1 - 1; a chunk's sum is added as a whole
+void outer(const walk &c, int slot, int64_t m0, int64_t m1, const float *panel, int64_t rows, float *out, int64_t n,
+           bool fresh) {
+    const float *a = c.f->gates + slot * c.w->HP + m0;
+    out += m0 * n;
+    cover<1>(m1 - m0, 0, tiles(n), [&](auto R, auto P, int64_t m, int64_t j) {
+        vec sums[R.value][P.value];
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
+        dot<R.value, P.value, 1>(sums, a + m, 1, c.row_size(), panel + j * rows * V, rows * V, rows);
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) {
+                float *at = out + (m + r) * n + (j + p) * V;
+                int64_t left = n - (j + p) * V;
+                store_some(at, fresh ? sums[r][p] : add(load_some(at, left), sums[r][p]), left);
+            }
+    });
+}
+
+void bias_gradient(const walk &c, int slot, int64_t m0, int64_t m1, int64_t rows, float *out, bool fresh) {
+    for (int64_t m = m0; m < m1; m += V) {
+        vec sum = splat(0.0f);
+        for (int64_t row = 0; row < rows; row++)
+            sum = add(sum, load_some(c.f->gates + row * c.row_size() + slot * c.w->HP + m, m1 - m));
+        store_some(out + m, fresh ? sum : add(load_some(out + m, m1 - m), sum), m1 - m);
+    }
+}
+
+void weight_gradients(const walk &c, int64_t m0, int64_t m1, bool fresh) {
+    const gru_backward *f = c.f;
+    int64_t H = c.w->H, I = c.w->I;
+    operands from = operands_of(c);
+    // slots of the gates r, z, n in what comes from W x and from U h
+    const int by_input[3] = {DR, DZ, DN}, by_state[3] = {DR, DZ, c.w->reset_after ? DU : DN};
+    for (int g = 0; g < 3; g++) {
+        outer(c, by_input[g], m0, m1, from.x, from.rows, f->dW + g * H * I, I, fresh);
+        outer(c, by_state[g], m0, m1, g == 2 ? from.rh : from.h, from.rows, f->dU + g * H * H, H, fresh);
+        bias_gradient(c, by_input[g], m0, m1, from.rows, f->db_i + g * H, fresh);
+        bias_gradient(c, by_state[g], m0, m1, from.rows, f->db_h + g * H, fresh);
+    }
+}
+
+void backward(const gru_packed *w, const gru_backward *f, const gru_worker *me) {
+    int64_t H = w->H, HP = w->HP;
+    part mine = share(f->B, HP / V, f->shard_units, me);
+    for (int64_t b = mine.b0; b < mine.b1; b++)
+        for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
+            store(f->carry + b * HP + unit, f->dh_n ? load_some(f->dh_n + b * H + unit, H - unit) : splat(0.0f));
+    bool fresh = true;
+    int64_t chunks = (f->T + f->chunk - 1) / f->chunk;
+    for (int64_t i = chunks - 1; i >= 0; i--) {
+        walk c = {w, f, i * f->chunk, least(f->chunk, f->T - i * f->chunk)};
+        recompute(c, mine, me);
+        walk_back(c, mine, me);
+        if (f->shard_units) meet(me);  // every unit's gradient is there
+        int64_t s0 = 0, s1 = c.steps;
+        if (f->shard_units) s0 = c.steps * me->index / me->count, s1 = c.steps * (me->index + 1) / me->count;
+        if (f->dx) input_gradient(c, s0, s1, mine.b0, mine.b1);
+        if (f->dW) {
+            gather(c, s0, s1, mine.b0, mine.b1);
+            meet(me);
+            weight_gradients(c, H * me->index / me->count, H * (me->index + 1) / me->count, fresh);
+            fresh = false;
+        }
+        meet(me);  // before the next chunk writes over the gates
+    }
+    for (int64_t b = mine.b0; b < mine.b1; b++)
+        for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
+            store_some(f->dh0 + b * H + unit, load(f->carry + b * HP + unit), H - unit);
+}
+
+}  // namespace

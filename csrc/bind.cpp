@@ -1,0 +1,191 @@
+// The only file that knows Python: checks arguments, releases the GIL.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layer.h"
+#include "team.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+template <int dimensions>
+using In = nb::ndarray<const float, nb::ndim<dimensions>, nb::device::cpu>;
+template <int dimensions>
+using Out = nb::ndarray<float, nb::ndim<dimensions>, nb::device::cpu>;
+
+std::string shape(std::initializer_list<int64_t> sizes) {
+    std::string text = "(";
+    for (int64_t size : sizes) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+    return text + ")";
+}
+
+template <class A>
+void check(const char *name, const A &array, std::initializer_list<int64_t> expected) {
+    size_t d = 0;
+    bool good = true;
+    int64_t sizes[3] = {};
+    for (int64_t size : expected) {
+        sizes[d] = static_cast<int64_t>(array.shape(d));
+        good = good && (size < 0 || sizes[d] == size);
+        d++;
+    }
+    if (!good) {
+        std::string came = d == 1   ? shape({sizes[0]})
+                           : d == 2 ? shape({sizes[0], sizes[1]})
+                                    : shape({sizes[0], sizes[1], sizes[2]});
+        throw nb::value_error((std::string(name) + " has shape " + came + ", expected " + shape(expected)).c_str());
+    }
+    if (array.shape(d - 1) > 1 && array.stride(d - 1) != 1)
+        throw nb::value_error((std::string(name) + " must be contiguous in its last dimension").c_str());
+}
+
+template <class A>
+void check_contiguous(const char *name, const A &array, std::initializer_list<int64_t> expected) {
+    check(name, array, expected);
+    if (array.ndim() == 2 && array.shape(0) > 1 && array.stride(0) != static_cast<int64_t>(array.shape(1)))
+        throw nb::value_error((std::string(name) + " must be contiguous").c_str());
+}
+
+template <class A>
+auto data(const std::optional<A> &array) {
+    return array ? array->data() : nullptr;
+}
+
+grus::Layer make_layer(In<2> weight_ih, In<2> weight_hh, std::optional<In<1>> bias_ih, std::optional<In<1>> bias_hh,
+                       bool reset_after, const std::string &isa, bool training) {
+    auto H = static_cast<int64_t>(weight_hh.shape(1)), I = static_cast<int64_t>(weight_ih.shape(1));
+    if (H < 1 || I < 1) throw nb::value_error("weight_ih and weight_hh need at least one input and one unit");
+    check_contiguous("weight_ih", weight_ih, {3 * H, I});
+    check_contiguous("weight_hh", weight_hh, {3 * H, H});
+    if (bias_ih) check("bias_ih", *bias_ih, {3 * H});
+    if (bias_hh) check("bias_hh", *bias_hh, {3 * H});
+    gru_weights weights = {I, H, reset_after, weight_ih.data(), weight_hh.data(), data(bias_ih), data(bias_hh)};
+    const gru_kernels *table = grus::kernels(isa.c_str());
+    nb::gil_scoped_release release;
+    return grus::Layer(weights, table, training);
+}
+
+void forward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, Out<3> y, bool reverse, int threads) {
+    auto T = static_cast<int64_t>(x.shape(0)), B = static_cast<int64_t>(x.shape(1)), H = layer.hidden_size();
+    check("x", x, {T, B, layer.input_size()});
+    check("y", y, {T, B, H});
+    if (h0) check("h0", *h0, {B, H});
+    if (T == 0 || B == 0) return;
+    gru_forward task = {};
+    task.T = T, task.B = B, task.reverse = reverse;
+    task.x = x.data(), task.x_t = x.stride(0), task.x_b = x.stride(1);
+    task.y = y.data(), task.y_t = y.stride(0), task.y_b = y.stride(1);
+    if (h0) task.h0 = h0->data(), task.h_b = h0->stride(0);
+    nb::gil_scoped_release release;
+    layer.forward(task, threads);
+}
+
+void backward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, In<3> y, std::optional<In<3>> dy,
+              std::optional<In<2>> dh_n, std::optional<Out<3>> dx, Out<2> dh0, std::optional<Out<2>> dW,
+              std::optional<Out<2>> dU, std::optional<Out<1>> db_i, std::optional<Out<1>> db_h, bool reverse,
+              int threads) {
+    auto T = static_cast<int64_t>(x.shape(0)), B = static_cast<int64_t>(x.shape(1));
+    int64_t H = layer.hidden_size(), I = layer.input_size();
+    if (!layer.training()) throw nb::value_error("the layer was packed without training=True");
+    check("x", x, {T, B, I});
+    check("y", y, {T, B, H});
+    if (h0) check("h0", *h0, {B, H});
+    if (dy) check("dy", *dy, {T, B, H});
+    if (dh_n) check_contiguous("dh_n", *dh_n, {B, H});
+    if (dx) check("dx", *dx, {T, B, I});
+    check_contiguous("dh0", dh0, {B, H});
+    bool weights = dW.has_value();
+    if (dU.has_value() != weights || db_i.has_value() != weights || db_h.has_value() != weights)
+        throw nb::value_error("dW, dU, db_i and db_h go together: give all of them or none");
+    if (weights) {
+        check_contiguous("dW", *dW, {3 * H, I});
+        check_contiguous("dU", *dU, {3 * H, H});
+        check("db_i", *db_i, {3 * H});
+        check("db_h", *db_h, {3 * H});
+    }
+    if (T == 0 || B == 0) throw nb::value_error("x is empty: there is nothing to go back through");
+    gru_backward task = {};
+    task.T = T, task.B = B, task.reverse = reverse;
+    task.x = x.data(), task.x_t = x.stride(0), task.x_b = x.stride(1);
+    task.y = y.data(), task.y_t = y.stride(0), task.y_b = y.stride(1);
+    if (h0) task.h0 = h0->data(), task.h_b = h0->stride(0);
+    if (dy) task.dy = dy->data(), task.dy_t = dy->stride(0), task.dy_b = dy->stride(1);
+    if (dx) task.dx = dx->data(), task.dx_t = dx->stride(0), task.dx_b = dx->stride(1);
+    task.dh_n = data(dh_n), task.dh0 = dh0.data();
+    task.dW = data(dW), task.dU = data(dU), task.db_i = data(db_i), task.db_h = data(db_h);
+    nb::gil_scoped_release release;
+    layer.backward(task, threads);
+}
+
+grus::Dense make_dense(In<2> weight, std::optional<In<1>> bias, const std::string &isa) {
+    auto O = static_cast<int64_t>(weight.shape(0)), K = static_cast<int64_t>(weight.shape(1));
+    check_contiguous("weight", weight, {O, K});
+    if (bias) check("bias", *bias, {O});
+    return grus::Dense(weight.data(), data(bias), O, K, grus::kernels(isa.c_str()));
+}
+
+void dense(const grus::Dense &layer, In<2> x, Out<2> y, int threads) {
+    auto rows = static_cast<int64_t>(x.shape(0));
+    check("x", x, {rows, layer.input_size()});
+    check("y", y, {rows, layer.output_size()});
+    nb::gil_scoped_release release;
+    if (rows) layer(x.data(), x.stride(0), y.data(), y.stride(0), rows, threads);
+}
+
+void activation(In<1> x, Out<1> y, const std::string &function, const std::string &isa) {
+    check("x", x, {-1});
+    check("y", y, {static_cast<int64_t>(x.shape(0))});
+    if (function != "sigmoid" && function != "tanh") throw nb::value_error("function is neither 'sigmoid' nor 'tanh'");
+    const gru_kernels *table = grus::kernels(isa.c_str());
+    nb::gil_scoped_release release;
+    grus::activation(y.data(), x.data(), static_cast<int64_t>(x.shape(0)), function == "tanh", table);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    m.doc() = "The compiled kernels of Grus; grus.kernels is the way in.";
+    nb::set_leak_warnings(false);
+
+    m.def("isas", [] {
+        const gru_kernels *tables[8];
+        int count = gru_tables(tables, 8);
+        std::vector<std::string> names;
+        for (int i = 0; i < count; i++) names.emplace_back(tables[i]->name);
+        return names;
+    });
+    m.def("default_isa", [] { return std::string(grus::kernels(nullptr)->name); });
+    m.def("threads", &grus::threads);
+    m.def("set_threads", &grus::set_threads, "count"_a);
+
+    nb::class_<grus::Layer>(m, "Layer")
+        .def_prop_ro("input_size", &grus::Layer::input_size)
+        .def_prop_ro("hidden_size", &grus::Layer::hidden_size)
+        .def_prop_ro("isa", &grus::Layer::isa)
+        .def_prop_ro("training", &grus::Layer::training)
+        .def("forward", &forward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(), "reverse"_a,
+             "threads"_a)
+        .def("backward", &backward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(),
+             "dy"_a.noconvert().none(), "dh_n"_a.noconvert().none(), "dx"_a.noconvert().none(), "dh0"_a.noconvert(),
+             "dW"_a.noconvert().none(), "dU"_a.noconvert().none(), "db_i"_a.noconvert().none(),
+             "db_h"_a.noconvert().none(), "reverse"_a, "threads"_a);
+    m.def("make_layer", &make_layer, "weight_ih"_a.noconvert(), "weight_hh"_a.noconvert(),
+          "bias_ih"_a.noconvert().none(), "bias_hh"_a.noconvert().none(), "reset_after"_a, "isa"_a, "training"_a);
+
+    nb::class_<grus::Dense>(m, "Dense")
+        .def_prop_ro("input_size", &grus::Dense::input_size)
+        .def_prop_ro("output_size", &grus::Dense::output_size)
+        .def("__call__", &dense, "x"_a.noconvert(), "y"_a.noconvert(), "threads"_a);
+    m.def("make_dense", &make_dense, "weight"_a.noconvert(), "bias"_a.noconvert().none(), "isa"_a);
+    m.def("activation", &activation, "x"_a.noconvert(), "y"_a.noconvert(), "function"_a, "isa"_a);
+}

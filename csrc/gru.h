@@ -1,0 +1,128 @@
+// The contract between the kernels and everything else, in plain C.
+//
+//   T time, B batch, I input size, H hidden size. Gates in the order r (reset), z (update), n (candidate).
+//   V is a kernel table's vector width in floats. Units are handled in tiles of V: tile j holds units jV to jV + V - 1;
+//   a last tile that is not full is padded with zero weights. HP = ceil(H / V) * V.
+//
+// All arrays are float32. Strides count floats; features are contiguous. No array may overlap another unless its note
+// says so. Nothing is kept after a call: every pointer is the caller's.
+//
+// The sum behind an output element is one chain of fused multiply-adds in the order of k, whatever the tile, the batch,
+// the chunk, the thread or the call it is computed in. That is why the bits of a forward pass depend on none of these.
+#ifndef GRUS_GRU_H
+#define GRUS_GRU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What a worker of a parallel region gets: `wait` is the region's barrier, all workers call it equally often.
+typedef struct gru_worker {
+    int index, count;
+    void *region;
+    void (*wait)(void *region);
+} gru_worker;
+
+// One layer in one direction. `weight_ih` [3H, I], `weight_hh` [3H, H], `bias_ih`, `bias_hh` [3H] or null for zeros.
+typedef struct gru_weights {
+    int64_t I, H;
+    int reset_after;  // 1: n = tanh(W_n x + b_in + r (U_n h + b_hn));  0: n = tanh(W_n x + b_in + U_n (r h) + b_hn)
+    const float *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+} gru_weights;
+
+// The same weights in the order in which the tiles read them. A panel is one tile's weights, [K][gates][V].
+//   W    [HP/V][I][3][V]    r, z, n                           reset_after and not
+//   U    [HP/V][H][3][V]    r, z, n                           reset_after
+//   U_rz [HP/V][H][2][V]    r, z   } U points to U_rz,        reset before
+//   U_n  [HP/V][H][1][V]    n      } U_n follows
+//   bias [HP/V][4][V]       b_ir + b_hr, b_iz + b_hz, b_in (+ b_hn where the reset comes before), b_hn
+// For the backward pass, with rows (k) in the order that the gradients are kept in, HP of each gate:
+//   Wt   [ceil(I/V)][3HP][V]   k = n, r, z
+//   Ut   [HP/V][3HP][V]        k = r, z, n                    reset_after
+//   Ut   [HP/V][2HP][V], Ut_n [HP/V][HP][V]                   reset before: r, z and n apart
+typedef struct gru_packed {
+    int64_t I, H, HP;
+    int reset_after;
+    float *W, *U, *U_n, *bias;  // each aligned to 64 bytes
+    float *Wt, *Ut, *Ut_n;      // null where only the forward pass is packed
+} gru_packed;
+
+// y[t, b] is the state after step t of row b. Step s works on t = s, or t = T - 1 - s if `reverse`.
+typedef struct gru_forward {
+    int64_t T, B;
+    int reverse;
+    const float *x;  // [T, B, I], strides x_t, x_b
+    int64_t x_t, x_b;
+    const float *h0;  // [B, H], stride h_b (0 repeats one row)
+    int64_t h_b;
+    float *y;  // [T, B, H], strides y_t, y_b; must not overlap h0
+    int64_t y_t, y_b;
+    int shard_units;   // workers share the units of all rows (1) or the rows of the batch (0)
+    int64_t chunk;     // steps that are projected at a time
+    float *projected;  // scratch: per worker gru_kernels.forward_scratch floats, aligned to 64 bytes
+    int64_t projected_size;
+    float *reset;  // scratch [2][B, HP], shared: r h and z where the reset comes before, else null
+} gru_forward;
+
+// Gradients of a loss, given dy (or null for zeros) and dh_n (or null), the gradient by the last state.
+typedef struct gru_backward {
+    int64_t T, B;
+    int reverse;
+    const float *x;  // [T, B, I] as in the forward pass
+    int64_t x_t, x_b;
+    const float *h0;  // [B, H], stride h_b
+    int64_t h_b;
+    const float *y;  // [T, B, H] what the forward pass gave
+    int64_t y_t, y_b;
+    const float *dy;  // [T, B, H], strides dy_t, dy_b; or null
+    int64_t dy_t, dy_b;
+    const float *dh_n;  // [B, H] contiguous, or null
+    float *dx;          // [T, B, I], strides dx_t, dx_b; or null where it is not wanted
+    int64_t dx_t, dx_b;
+    float *dh0;          // [B, H] contiguous
+    float *dW, *dU;      // [3H, I], [3H, H] contiguous; both or neither may be null
+    float *db_i, *db_h;  // [3H]; not null where dW is not
+    int shard_units;
+    int64_t chunk;  // steps whose gates are recomputed at a time
+    float *gates;   // scratch [chunk, B, 5, HP], shared
+    float *carry;   // scratch [2][B, HP], shared
+    float *rows;    // scratch [chunk * B, (ceil(I/V) + HP/V (twice where the reset comes before)) * V], shared
+} gru_backward;
+
+// y = x Aᵀ + b: x [rows, K] with stride x_r, y [rows, O] with stride y_r, panels [ceil(O/V)][K][V], bias
+// [ceil(O/V)][V].
+typedef struct gru_dense {
+    int64_t rows, K, O;
+    const float *x;
+    int64_t x_r;
+    float *y;
+    int64_t y_r;
+    const float *panels, *bias;
+} gru_dense;
+
+typedef struct gru_kernels {
+    const char *name;
+    int width;  // V
+    int tile;   // rows of a full tile: shards of the batch are best a multiple of it
+    // dst [ceil(rows/V)][K][gates][V] from element (row, k) of gate g at src[g * src_gate + row * src_row + k * src_k];
+    // rows past the end become zeros
+    void (*pack)(float *dst, const float *src, int64_t rows, int64_t K, int gates, int64_t src_gate, int64_t src_row,
+                 int64_t src_k);
+    void (*forward)(const gru_packed *, const gru_forward *, const gru_worker *);
+    void (*backward)(const gru_packed *, const gru_backward *, const gru_worker *);
+    void (*dense)(const gru_dense *, const gru_worker *);
+    // dst[i] = σ(src[i]) (function 0) or tanh(src[i]) (1), i < n; dst may be src
+    void (*activation)(float *dst, const float *src, int64_t n, int function);
+} gru_kernels;
+
+// The tables, best first; dispatch.cpp. `gru_tables` gives those that this CPU can run.
+int gru_tables(const gru_kernels **tables, int capacity);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,123 @@
+// The only intrinsics: one vector of V floats and what the kernels do with it. Each isa/*.cpp defines one GRUS_<ISA>.
+// Everything is in an anonymous namespace: two instruction sets never share a symbol.
+#ifndef GRUS_SIMD_H
+#define GRUS_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(GRUS_AVX512) || defined(GRUS_AVX2)
+#include <immintrin.h>
+#elif defined(GRUS_NEON)
+#include <arm_neon.h>
+#endif
+
+#define GRUS_INLINE inline __attribute__((always_inline))
+
+namespace {
+
+#if defined(GRUS_AVX512)
+
+constexpr int V = 16, REGISTERS = 32;
+using vec = __m512;
+GRUS_INLINE vec load(const float *p) { return _mm512_loadu_ps(p); }
+GRUS_INLINE void store(float *p, vec a) { _mm512_storeu_ps(p, a); }
+GRUS_INLINE __mmask16 first(int64_t n) { return (__mmask16)((1u << n) - 1); }
+GRUS_INLINE vec load_part(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+GRUS_INLINE void store_part(float *p, vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a); }
+GRUS_INLINE vec splat(float a) { return _mm512_set1_ps(a); }
+GRUS_INLINE vec fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }  // a b + c
+GRUS_INLINE vec add(vec a, vec b) { return _mm512_add_ps(a, b); }
+GRUS_INLINE vec sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
+GRUS_INLINE vec mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
+GRUS_INLINE vec div(vec a, vec b) { return _mm512_div_ps(a, b); }
+// a NaN in x stays: the x86 instructions return their second operand
+GRUS_INLINE vec clamp(vec x, float low, float high) { return _mm512_min_ps(splat(high), _mm512_max_ps(splat(low), x)); }
+// 2^i where the low bits of k hold the integer i
+GRUS_INLINE vec power2(vec k) {
+    __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(k), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32(0x3f800000)));
+}
+
+#elif defined(GRUS_AVX2)
+
+constexpr int V = 8, REGISTERS = 16;
+using vec = __m256;
+GRUS_INLINE vec load(const float *p) { return _mm256_loadu_ps(p); }
+GRUS_INLINE void store(float *p, vec a) { _mm256_storeu_ps(p, a); }
+GRUS_INLINE __m256i first(int64_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+GRUS_INLINE vec load_part(const float *p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
+GRUS_INLINE void store_part(float *p, vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a); }
+GRUS_INLINE vec splat(float a) { return _mm256_set1_ps(a); }
+GRUS_INLINE vec fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
+GRUS_INLINE vec add(vec a, vec b) { return _mm256_add_ps(a, b); }
+GRUS_INLINE vec sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
+GRUS_INLINE vec mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
+GRUS_INLINE vec div(vec a, vec b) { return _mm256_div_ps(a, b); }
+GRUS_INLINE vec clamp(vec x, float low, float high) { return _mm256_min_ps(splat(high), _mm256_max_ps(splat(low), x)); }
+GRUS_INLINE vec power2(vec k) {
+    __m256i bits = _mm256_slli_epi32(_mm256_castps_si256(k), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(0x3f800000)));
+}
+
+#else  // four floats: NEON, or whatever the compiler has for any other machine
+
+constexpr int V = 4;
+typedef int32_t ivec __attribute__((vector_size(16)));
+
+#if defined(GRUS_NEON)
+constexpr int REGISTERS = 32;
+using vec = float32x4_t;
+GRUS_INLINE vec load(const float *p) { return vld1q_f32(p); }
+GRUS_INLINE void store(float *p, vec a) { vst1q_f32(p, a); }
+GRUS_INLINE vec splat(float a) { return vdupq_n_f32(a); }
+GRUS_INLINE vec fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
+GRUS_INLINE vec clamp(vec x, float low, float high) { return vminq_f32(splat(high), vmaxq_f32(splat(low), x)); }
+#else
+constexpr int REGISTERS = 16;
+typedef float vec __attribute__((vector_size(16)));
+GRUS_INLINE vec load(const float *p) {
+    vec a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+GRUS_INLINE void store(float *p, vec a) { memcpy(p, &a, sizeof a); }
+GRUS_INLINE vec splat(float a) { return vec{a, a, a, a}; }
+GRUS_INLINE vec fma(vec a, vec b, vec c) { return a * b + c; }  // two roundings: not every machine has it fused
+GRUS_INLINE vec choose(ivec mask, vec a, vec b) { return (vec)(((ivec)a & mask) | ((ivec)b & ~mask)); }
+GRUS_INLINE vec clamp(vec x, float low, float high) {  // a NaN fails both comparisons and stays
+    x = choose(x < splat(low), splat(low), x);
+    return choose(x > splat(high), splat(high), x);
+}
+#endif
+GRUS_INLINE vec add(vec a, vec b) { return a + b; }
+GRUS_INLINE vec sub(vec a, vec b) { return a - b; }
+GRUS_INLINE vec mul(vec a, vec b) { return a * b; }
+GRUS_INLINE vec div(vec a, vec b) { return a / b; }
+GRUS_INLINE vec load_part(const float *p, int64_t n) {
+    float lanes[V] = {};
+    for (int64_t i = 0; i < n; i++) lanes[i] = p[i];
+    return load(lanes);
+}
+GRUS_INLINE void store_part(float *p, vec a, int64_t n) {
+    float lanes[V];
+    store(lanes, a);
+    for (int64_t i = 0; i < n; i++) p[i] = lanes[i];
+}
+GRUS_INLINE vec power2(vec k) { return (vec)(((ivec)k << 23) + 0x3f800000); }
+
+#endif
+
+GRUS_INLINE vec load_some(const float *p, int64_t n) { return n >= V ? load(p) : load_part(p, n); }
+GRUS_INLINE void store_some(float *p, vec a, int64_t n) {
+    if (n >= V)
+        store(p, a);
+    else
+        store_part(p, a, n);
+}
+
+}  // namespace
+
+#endif

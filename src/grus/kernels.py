@@ -1,0 +1,245 @@
+"""The NumPy front door to the compiled kernels: one layer in one direction, and a dense layer, in float32.
+
+Shapes: T time, B batch, I input_size, H hidden_size. Arrays in may have any strides in time and batch. The bits of a
+forward result depend on none of: the batch a row is in, how a sequence is cut, how many threads run, whether it was
+streamed a step at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus import _native
+from grus.errors import InputError
+from grus.weights import GRUWeights
+
+__all__ = [
+    "Dense",
+    "Gradients",
+    "Layer",
+    "activate",
+    "default_isa",
+    "get_num_threads",
+    "isas",
+    "set_num_threads",
+]
+
+Array = NDArray[np.float32]
+
+
+class Gradients(NamedTuple):
+    """Gradients by name: dx [T, B, I] or None, dh0 [B, H], dW [3H, I], dU [3H, H], db_i and db_h [3H] or None."""
+
+    dx: Array | None
+    dh0: Array
+    dW: Array | None
+    dU: Array | None
+    db_i: Array | None
+    db_h: Array | None
+
+
+def isas() -> tuple[str, ...]:
+    """The instruction sets this CPU and build can run, best first."""
+    return tuple(_native.isas())
+
+
+def default_isa() -> str:
+    """The instruction set a new layer uses: the environment variable GRUS_ISA, or the best.
+
+    Raises InputError where GRUS_ISA names one that cannot run here.
+    """
+    try:
+        return str(_native.default_isa())
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def get_num_threads() -> int:
+    """How many threads a call may use: GRUS_NUM_THREADS, or what affinity and the cgroup allow."""
+    return int(_native.threads())
+
+
+def set_num_threads(count: int) -> None:
+    """Let later calls use up to ``count`` threads. Raises InputError unless it is an integer of at least 1."""
+    _native.set_threads(_thread_count("count", count))
+
+
+def _thread_count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= 1024:
+        raise InputError(f"{name} is {value!r}, expected an integer from 1 to 1024")
+    return int(value)
+
+
+def _isa(name: str | None) -> str:
+    chosen = default_isa() if name is None else name
+    if chosen not in isas():
+        raise InputError(f"isa is {name!r}, expected one that runs here: {', '.join(isas())}")
+    return chosen
+
+
+def _checked(name: str, array: object, shape: tuple[int | str, ...]) -> Array:
+    """``array`` as the kernels read it; in ``shape`` a string is a size that may be anything."""
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{name} is a {type(array).__name__}, expected a NumPy array of float32")
+    if array.dtype != np.float32:
+        raise InputError(f"{name} is {array.dtype}, expected float32")
+    fits = array.ndim == len(shape) and all(
+        isinstance(want, str) or got == want for got, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        expected = ", ".join(str(size) for size in shape) + ("," if len(shape) == 1 else "")
+        raise InputError(f"{name} has shape {array.shape}, expected ({expected})")
+    if not array.flags.aligned or (array.size and array.strides[-1] != 4):
+        return np.ascontiguousarray(array)
+    return array
+
+
+def _output(name: str, array: object, shape: tuple[int, ...], *inputs: Array | None) -> Array:
+    if array is None:
+        return np.empty(shape, np.float32)
+    checked = _checked(name, array, shape)
+    if checked is not array or not checked.flags.writeable:
+        raise InputError(f"{name} must be writeable and contiguous in its last dimension")
+    if any(given is not None and np.may_share_memory(array, given) for given in inputs):
+        raise InputError(f"{name} shares memory with an input, expected memory of its own")
+    return checked
+
+
+class Layer:
+    """The weights of one layer in one direction, packed for one instruction set.
+
+    The weights are copied: a later change of the arrays does not reach the layer. One layer may be used by several
+    threads. ``training`` packs for the backward pass at once; else the first :meth:`backward` does.
+    Raises InputError for weights that are not float32 or an instruction set that cannot run here.
+    """
+
+    def __init__(self, weights: GRUWeights, *, isa: str | None = None, training: bool = False) -> None:
+        H, I = weights.hidden_size, weights.input_size  # noqa: E741
+        self._weights = (
+            np.ascontiguousarray(_checked("weight_ih", weights.weight_ih, (3 * H, I))),
+            np.ascontiguousarray(_checked("weight_hh", weights.weight_hh, (3 * H, H))),
+            _checked("bias_ih", weights.bias_ih, (3 * H,)),
+            _checked("bias_hh", weights.bias_hh, (3 * H,)),
+        )
+        self.input_size, self.hidden_size, self.reset_after = I, H, weights.reset_after
+        self.isa = _isa(isa)
+        self._native = self._pack(training)
+        if not training:
+            self._weights = tuple(np.array(array) for array in self._weights)  # type: ignore[assignment]
+
+    def _pack(self, training: bool) -> Any:
+        return _native.make_layer(*self._weights, self.reset_after, self.isa, training)
+
+    def forward(
+        self,
+        x: Array,
+        h0: Array | None = None,
+        *,
+        reverse: bool = False,
+        out: Array | None = None,
+        threads: int | None = None,
+    ) -> tuple[Array, Array]:
+        """x [T, B, I] and h0 [B, H] (None: zeros) to the states y [T, B, H] and the last of them, h_n [B, H].
+
+        ``reverse`` walks from the last step to the first: y[t] has seen x[t:], and h_n is y[0].
+        ``out`` takes y; it may be a slice with free strides in time and batch.
+        """
+        x = _checked("x", x, ("T", "B", self.input_size))
+        T, B = x.shape[:2]
+        if h0 is not None:
+            h0 = _checked("h0", h0, (B, self.hidden_size))
+        y = _output("out", out, (T, B, self.hidden_size), x, h0)
+        threads = get_num_threads() if threads is None else _thread_count("threads", threads)
+        self._native.forward(x, h0, y, bool(reverse), threads)
+        if T:
+            return y, y[0 if reverse else -1].copy()
+        return y, np.zeros((B, self.hidden_size), np.float32) if h0 is None else h0.copy()
+
+    def step(self, x: Array, h: Array, out: Array | None = None) -> Array:
+        """One step: x [B, I] and h [B, H] to the next state [B, H], in ``out`` where it is given."""
+        x = _checked("x", x, ("B", self.input_size))
+        h = _checked("h", h, (len(x), self.hidden_size))
+        y = _output("out", out, h.shape, x, h)
+        self._native.forward(x[None], h, y[None], False, get_num_threads())
+        return y
+
+    def backward(
+        self,
+        x: Array,
+        h0: Array | None,
+        y: Array,
+        dy: Array | None,
+        dh_n: Array | None = None,
+        *,
+        reverse: bool = False,
+        threads: int | None = None,
+        input_gradient: bool = True,
+        weight_gradients: bool = True,
+    ) -> Gradients:
+        """Gradients of a loss from dy [T, B, H] and dh_n [B, H], its gradients by y and by h_n (None: zeros).
+
+        x, h0, y and ``reverse`` are those of :meth:`forward`. The gates are recomputed from y; nothing else is kept.
+        """
+        x = _checked("x", x, ("T", "B", self.input_size))
+        T, B = x.shape[:2]
+        H, I = self.hidden_size, self.input_size  # noqa: E741
+        h0 = None if h0 is None else _checked("h0", h0, (B, H))
+        y = _checked("y", y, (T, B, H))
+        dy = None if dy is None else _checked("dy", dy, (T, B, H))
+        dh_n = None if dh_n is None else np.ascontiguousarray(_checked("dh_n", dh_n, (B, H)))
+        threads = get_num_threads() if threads is None else _thread_count("threads", threads)
+        empty = T == 0 or B == 0
+        new = np.zeros if empty else np.empty
+        dx = new(x.shape, np.float32) if input_gradient else None
+        dh0 = new((B, H), np.float32)
+        weights: tuple[Array | None, ...] = (None,) * 4
+        if weight_gradients:
+            weights = tuple(new(shape, np.float32) for shape in ((3 * H, I), (3 * H, H), (3 * H,), (3 * H,)))
+        if empty:
+            if dh_n is not None:
+                dh0[...] = dh_n
+        else:
+            if not self._native.training:
+                self._native = self._pack(True)
+            self._native.backward(x, h0, y, dy, dh_n, dx, dh0, *weights, bool(reverse), threads)
+        return Gradients(dx, dh0, *weights)
+
+
+class Dense:
+    """y = x Aᵀ + b with A [O, I] and b [O] or None, packed for one instruction set; bits as those of :class:`Layer`."""
+
+    def __init__(self, weight: Array, bias: Array | None = None, *, isa: str | None = None) -> None:
+        weight = np.ascontiguousarray(_checked("weight", weight, ("O", "I")))
+        self.output_size, self.input_size = weight.shape
+        if not weight.size:
+            raise InputError(f"weight has shape {weight.shape}, expected at least one input and one output")
+        if bias is not None:
+            bias = _checked("bias", bias, (self.output_size,))
+        self._native = _native.make_dense(weight, bias, _isa(isa))
+
+    def __call__(self, x: Array, out: Array | None = None, *, threads: int | None = None) -> Array:
+        """x [..., I] to y [..., O]."""
+        if not isinstance(x, np.ndarray) or x.ndim < 1:
+            raise InputError(f"x is {type(x).__name__}, expected a NumPy array of float32 [..., {self.input_size}]")
+        flat = _checked("x", x, (*map(str, range(x.ndim - 1)), self.input_size)).reshape(-1, self.input_size)
+        threads = get_num_threads() if threads is None else _thread_count("threads", threads)
+        y = _output("out", out, (*x.shape[:-1], self.output_size), x)
+        rows = y.reshape(-1, self.output_size)
+        self._native(flat, rows, threads)
+        if out is not None and not np.may_share_memory(rows, out):
+            out[...] = rows.reshape(out.shape)
+        return y
+
+
+def activate(x: Array, function: Literal["sigmoid", "tanh"], *, isa: str | None = None) -> Array:
+    """σ or tanh of every element, by the kernels' own polynomials, whose bits do not depend on where it stands."""
+    if function not in ("sigmoid", "tanh"):
+        raise InputError(f"function is {function!r}, expected 'sigmoid' or 'tanh'")
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        raise InputError(f"x is {getattr(x, 'dtype', type(x).__name__)}, expected a NumPy array of float32")
+    y = np.empty(x.shape, np.float32)
+    _native.activation(np.ascontiguousarray(x).reshape(-1), y.reshape(-1), function, _isa(isa))
+    return y

@@ -1,0 +1,91 @@
+"""Model: a spec and its arrays, kept in one .safetensors file with the spec in its metadata."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.files import write_whole
+from grus.spec import Spec, parameters
+
+__all__ = ["Model", "load"]
+
+FORMAT = "1"  # of the file; a reader refuses a newer one
+
+
+class Model:
+    """A spec and its float32 arrays by name: what training makes and every backend interprets.
+
+    Raises InputError when an array is missing, unknown, of another shape than ``parameters(spec.blocks)`` says, of
+    another type than float32, or holds NaN or infinity.
+    """
+
+    def __init__(self, spec: Spec, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        expected = parameters(spec.blocks)
+        missing, unknown = sorted(set(expected) - set(arrays)), sorted(set(arrays) - set(expected))
+        if missing or unknown:
+            raise InputError(f"the arrays do not fit the spec: missing {missing[:4]}, not in the spec {unknown[:4]}")
+        for name, shape in expected.items():
+            array = arrays[name]
+            if array.shape != shape or array.dtype != np.float32:
+                raise InputError(f"array {name!r} is {array.dtype}{array.shape}, expected float32{shape}")
+            if not np.isfinite(array).all():
+                raise InputError(f"array {name!r} holds NaN or infinity")
+        self.spec = spec
+        self.arrays: Mapping[str, NDArray[np.float32]] = MappingProxyType({n: arrays[n] for n in expected})
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(array.size for array in self.arrays.values())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one .safetensors file, whole or not at all (temporary file, fsync, rename)."""
+        from safetensors.numpy import save
+
+        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
+        write_whole(path, save(arrays, metadata={"grus.format": FORMAT, "grus.spec": self.spec.to_json()}))
+
+    def __repr__(self) -> str:
+        return f"Model({self.num_parameters:,} parameters, {self.spec.blocks})"
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model in a file that :meth:`Model.save` wrote. Nothing in the file is ever executed.
+
+    Raises FileNotFoundError, or InputError for a file that is damaged, cut short, or not a model of Grus.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    name = os.fspath(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no model file {name!r}")
+    try:
+        with safe_open(name, framework="numpy") as file:
+            return _read(file)
+    except SafetensorError as error:
+        raise InputError(f"{name!r} is not a model file, or is damaged: {error}") from None
+    except InputError as error:
+        raise InputError(f"{name!r} {error}") from None
+
+
+def _read(file: Any) -> Model:
+    metadata = file.metadata() or {}
+    if "grus.spec" not in metadata:
+        raise InputError("is a .safetensors file, but holds no model of Grus")
+    version = metadata.get("grus.format")
+    if version != FORMAT:
+        raise InputError(f"has format {version!r}, this Grus reads {FORMAT!r}: update Grus")
+    try:
+        spec = Spec.from_json(metadata["grus.spec"])
+        expected, stored = parameters(spec.blocks), set(file.keys())
+        arrays = {key: file.get_tensor(key) for key in expected if key in stored}
+        return Model(spec, arrays | {key: np.empty(0) for key in stored - set(expected)})
+    except InputError as error:
+        raise InputError(f"is damaged: {error}") from None
