@@ -271,8 +271,12 @@ void outer(const walk &c, int slot, int64_t m0, int64_t m1, const float *panel, 
 void bias_gradient(const walk &c, int slot, int64_t m0, int64_t m1, int64_t rows, float *out, bool fresh) {
     for (int64_t m = m0; m < m1; m += V) {
         vec sum = splat(0.0f);
-        for (int64_t row = 0; row < rows; row++)
-            sum = add(sum, load_some(c.f->gates + row * c.row_size() + slot * c.w->HP + m, m1 - m));
+        for (int64_t first = 0; first < rows; first += BLOCK) {  // as in dot
+            vec block = splat(0.0f);
+            for (int64_t row = first; row < least(first + BLOCK, rows); row++)
+                block = add(block, load_some(c.f->gates + row * c.row_size() + slot * c.w->HP + m, m1 - m));
+            sum = add(sum, block);
+        }
         store_some(out + m, fresh ? sum : add(load_some(out + m, m1 - m), sum), m1 - m);
     }
 }

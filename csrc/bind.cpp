@@ -90,6 +90,21 @@ void forward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, Out<3> 
     layer.forward(task, threads);
 }
 
+void step(const grus::Layer &layer, In<2> x, In<2> h, Out<2> y) {
+    auto B = static_cast<int64_t>(x.shape(0));
+    check("x", x, {B, layer.input_size()});
+    check("h", h, {B, layer.hidden_size()});
+    check("y", y, {B, layer.hidden_size()});
+    if (B == 0) return;
+    gru_forward task = {};
+    task.T = 1, task.B = B;
+    task.x = x.data(), task.x_b = x.stride(0);
+    task.h0 = h.data(), task.h_b = h.stride(0);
+    task.y = y.data(), task.y_b = y.stride(0);
+    nb::gil_scoped_release release;
+    layer.forward(task, grus::threads());
+}
+
 void backward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, In<3> y, std::optional<In<3>> dy,
               std::optional<In<2>> dh_n, std::optional<Out<3>> dx, Out<2> dh0, std::optional<Out<2>> dW,
               std::optional<Out<2>> dU, std::optional<Out<1>> db_i, std::optional<Out<1>> db_h, bool reverse,
@@ -175,6 +190,7 @@ NB_MODULE(_native, m) {
         .def_prop_ro("training", &grus::Layer::training)
         .def("forward", &forward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(), "reverse"_a,
              "threads"_a)
+        .def("step", &step, "x"_a.noconvert(), "h"_a.noconvert(), "y"_a.noconvert())
         .def("backward", &backward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(),
              "dy"_a.noconvert().none(), "dh_n"_a.noconvert().none(), "dx"_a.noconvert().none(), "dh0"_a.noconvert(),
              "dW"_a.noconvert().none(), "dU"_a.noconvert().none(), "db_i"_a.noconvert().none(),

@@ -7,8 +7,9 @@
 // All arrays are float32. Strides count floats; features are contiguous. No array may overlap another unless its note
 // says so. Nothing is kept after a call: every pointer is the caller's.
 //
-// The sum behind an output element is one chain of fused multiply-adds in the order of k, whatever the tile, the batch,
-// the chunk, the thread or the call it is computed in. That is why the bits of a forward pass depend on none of these.
+// The sum behind an output element is taken in one order of k (a chain of fused multiply-adds for every 64 terms, the
+// chains added in turn), whatever the tile, the batch, the chunk, the thread or the call it is computed in. That is why
+// the bits of a forward pass depend on none of these.
 #ifndef GRUS_GRU_H
 #define GRUS_GRU_H
 
@@ -108,7 +109,7 @@ typedef struct gru_kernels {
     int width;  // V
     int tile;   // rows of a full tile: shards of the batch are best a multiple of it
     // dst [ceil(rows/V)][K][gates][V] from element (row, k) of gate g at src[g * src_gate + row * src_row + k * src_k];
-    // rows past the end become zeros
+    // rows past the end become zeros. src_row or src_k is 1.
     void (*pack)(float *dst, const float *src, int64_t rows, int64_t K, int gates, int64_t src_gate, int64_t src_row,
                  int64_t src_k);
     void (*forward)(const gru_packed *, const gru_forward *, const gru_worker *);

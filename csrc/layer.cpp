@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t PROJECTED_FLOATS = 1 << 16;   // a worker's chunk of projected steps: 256 KB, a part of its L2
 constexpr int64_t BACKWARD_FLOATS = 1 << 19;    // a chunk of the backward pass: 2 MB, what the cores' L2 hold together
 constexpr int64_t BACKWARD_ROWS = 64;           // but no fewer rows: the weight gradients want long sums
-constexpr int64_t SHARED_FLOPS = 1 << 20;       // a call below this is not worth waking a second worker
+constexpr int64_t SHARED_FLOPS = 1 << 19;       // a call below this is not worth waking a second worker
 constexpr int64_t STEP_FLOPS = 1 << 17;         // nor is a step, where workers must meet after each
 constexpr int64_t STATIONARY_FLOATS = 1 << 18;  // recurrent weights that a core's L2 keeps between steps
 

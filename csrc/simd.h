@@ -33,6 +33,14 @@ GRUS_INLINE vec mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 GRUS_INLINE vec div(vec a, vec b) { return _mm512_div_ps(a, b); }
 // a NaN in x stays: the x86 instructions return their second operand
 GRUS_INLINE vec clamp(vec x, float low, float high) { return _mm512_min_ps(splat(high), _mm512_max_ps(splat(low), x)); }
+// a and b interleaved, the first and the second half: a0 b0 a1 b1 …
+GRUS_INLINE vec zip_low(vec a, vec b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+}
+GRUS_INLINE vec zip_high(vec a, vec b) {
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
+                                  b);
+}
 // 2^i where the low bits of k hold the integer i
 GRUS_INLINE vec power2(vec k) {
     __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(k), 23);
@@ -57,6 +65,12 @@ GRUS_INLINE vec sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 GRUS_INLINE vec mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
 GRUS_INLINE vec div(vec a, vec b) { return _mm256_div_ps(a, b); }
 GRUS_INLINE vec clamp(vec x, float low, float high) { return _mm256_min_ps(splat(high), _mm256_max_ps(splat(low), x)); }
+GRUS_INLINE vec zip_low(vec a, vec b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
+}
+GRUS_INLINE vec zip_high(vec a, vec b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
+}
 GRUS_INLINE vec power2(vec k) {
     __m256i bits = _mm256_slli_epi32(_mm256_castps_si256(k), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(0x3f800000)));
@@ -75,6 +89,8 @@ GRUS_INLINE void store(float *p, vec a) { vst1q_f32(p, a); }
 GRUS_INLINE vec splat(float a) { return vdupq_n_f32(a); }
 GRUS_INLINE vec fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 GRUS_INLINE vec clamp(vec x, float low, float high) { return vminq_f32(splat(high), vmaxq_f32(splat(low), x)); }
+GRUS_INLINE vec zip_low(vec a, vec b) { return vzip1q_f32(a, b); }
+GRUS_INLINE vec zip_high(vec a, vec b) { return vzip2q_f32(a, b); }
 #else
 constexpr int REGISTERS = 16;
 typedef float vec __attribute__((vector_size(16)));
@@ -91,6 +107,8 @@ GRUS_INLINE vec clamp(vec x, float low, float high) {  // a NaN fails both compa
     x = choose(x < splat(low), splat(low), x);
     return choose(x > splat(high), splat(high), x);
 }
+GRUS_INLINE vec zip_low(vec a, vec b) { return vec{a[0], b[0], a[1], b[1]}; }
+GRUS_INLINE vec zip_high(vec a, vec b) { return vec{a[2], b[2], a[3], b[3]}; }
 #endif
 GRUS_INLINE vec add(vec a, vec b) { return a + b; }
 GRUS_INLINE vec sub(vec a, vec b) { return a - b; }
@@ -116,6 +134,18 @@ GRUS_INLINE void store_some(float *p, vec a, int64_t n) {
         store(p, a);
     else
         store_part(p, a, n);
+}
+
+// rows[i] lane j becomes rows[j] lane i: interleaving row i with row i + V/2 is one perfect shuffle, log V of them all
+GRUS_INLINE void transpose(vec (&rows)[V]) {
+    for (int stage = 1; stage < V; stage *= 2) {
+        vec mixed[V];
+        for (int i = 0; i < V / 2; i++) {
+            mixed[2 * i] = zip_low(rows[i], rows[i + V / 2]);
+            mixed[2 * i + 1] = zip_high(rows[i], rows[i + V / 2]);
+        }
+        for (int i = 0; i < V; i++) rows[i] = mixed[i];
+    }
 }
 
 }  // namespace

@@ -10,26 +10,37 @@ struct constant {
 
 constexpr int SUMS = REGISTERS == 32 ? 24 : 12;  // vectors of sums a tile may hold
 constexpr int ROWS = SUMS / 3;
+constexpr int64_t BLOCK = 64;  // terms in one chain of a sum
 
 GRUS_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 GRUS_INLINE int64_t tiles(int64_t n) { return (n + V - 1) / V; }
 
 // sums[r][p * N + g] += Σ_k a[r a_r + k a_k] * w[p w_p + (k N + g) V + lane]
+// A chain of fused multiply-adds for every BLOCK of k, the blocks' sums added in order: where the error of one long
+// chain would grow with K, this grows with BLOCK + K / BLOCK.
 template <int R, int P, int N>
 GRUS_INLINE void dot(vec (&sums)[R][P * N], const float *a, int64_t a_r, int64_t a_k, const float *w, int64_t w_p,
                      int64_t K) {
-    for (int64_t k = 0; k < K; k++) {
-        vec weights[P * N];
+    for (int64_t k0 = 0; k0 < K; k0 += BLOCK) {
+        vec block[R][P * N];
+        for (int r = 0; r < R; r++)
+            for (int g = 0; g < P * N; g++) block[r][g] = splat(0.0f);
+        int64_t end = least(BLOCK, K - k0);
+        for (int64_t k = 0; k < end; k++) {
+            vec weights[P * N];
 #pragma GCC unroll 24
-        for (int g = 0; g < P * N; g++) weights[g] = load(w + g / N * w_p + g % N * V);
+            for (int g = 0; g < P * N; g++) weights[g] = load(w + g / N * w_p + g % N * V);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; r++) {
-            vec x = splat(a[r * a_r]);
+            for (int r = 0; r < R; r++) {
+                vec x = splat(a[r * a_r]);
 #pragma GCC unroll 24
-            for (int g = 0; g < P * N; g++) sums[r][g] = fma(x, weights[g], sums[r][g]);
+                for (int g = 0; g < P * N; g++) block[r][g] = fma(x, weights[g], block[r][g]);
+            }
+            a += a_k;
+            w += N * V;
         }
-        a += a_k;
-        w += N * V;
+        for (int r = 0; r < R; r++)
+            for (int g = 0; g < P * N; g++) sums[r][g] = add(sums[r][g], block[r][g]);
     }
 }
 
@@ -92,13 +103,25 @@ GRUS_INLINE void runs(int64_t t0, int64_t t1, int64_t b0, int64_t b1, F f) {
 
 void pack(float *dst, const float *src, int64_t rows, int64_t K, int gates, int64_t src_gate, int64_t src_row,
           int64_t src_k) {
+    int64_t to_k = gates * V;
     for (int64_t j = 0; j < tiles(rows); j++)
-        for (int64_t k = 0; k < K; k++)
-            for (int g = 0; g < gates; g++)
-                for (int64_t lane = 0; lane < V; lane++) {
-                    int64_t row = j * V + lane;
-                    *dst++ = row < rows ? src[g * src_gate + row * src_row + k * src_k] : 0.0f;
-                }
+        for (int g = 0; g < gates; g++) {
+            const float *from = src + g * src_gate + j * V * src_row;
+            float *to = dst + j * K * to_k + g * V;
+            int64_t lanes = least(V, rows - j * V);
+            if (src_row == 1) {
+                for (int64_t k = 0; k < K; k++) store(to + k * to_k, load_some(from + k * src_k, lanes));
+                continue;
+            }
+            for (int64_t k = 0; k < K; k += V) {
+                int64_t n = least(V, K - k);
+                vec block[V];
+                for (int64_t r = 0; r < V; r++)
+                    block[r] = r < lanes ? load_some(from + r * src_row + k, n) : splat(0.0f);
+                transpose(block);
+                for (int64_t i = 0; i < n; i++) store(to + (k + i) * to_k, block[i]);
+            }
+        }
 }
 
 void dense(const gru_dense *d, const gru_worker *me) {

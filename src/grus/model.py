@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ class Model:
             raise InputError(f"the arrays do not fit the spec: missing {missing[:4]}, not in the spec {unknown[:4]}")
         for name, shape in expected.items():
             array = arrays[name]
+            if not isinstance(array, np.ndarray):
+                raise InputError(f"array {name!r} is a {type(array).__name__}, expected a NumPy array")
             if array.shape != shape or array.dtype != np.float32:
                 raise InputError(f"array {name!r} is {array.dtype}{array.shape}, expected float32{shape}")
             if not np.isfinite(array).all():
@@ -46,14 +49,28 @@ class Model:
         return sum(array.size for array in self.arrays.values())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one .safetensors file, whole or not at all (temporary file, fsync, rename)."""
+        """Write one .safetensors file, whole or not at all (temporary file, fsync, rename).
+
+        Equal models make equal files, byte for byte.
+        """
         from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
-        write_whole(path, save(arrays, metadata={"grus.format": FORMAT, "grus.spec": self.spec.to_json()}))
+        data = save(arrays, metadata={"grus.format": FORMAT, "grus.spec": self.spec.to_json()})
+        write_whole(path, _in_order(data))
 
     def __repr__(self) -> str:
         return f"Model({self.num_parameters:,} parameters, {self.spec.blocks})"
+
+
+def _in_order(data: bytes) -> bytes:
+    """A .safetensors file with its metadata sorted by key; safetensors writes them in an order that changes."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the arrays behind it stay aligned
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -85,6 +102,10 @@ def _read(file: Any) -> Model:
     try:
         spec = Spec.from_json(metadata["grus.spec"])
         expected, stored = parameters(spec.blocks), set(file.keys())
+        for key in stored & set(expected):
+            dtype = file.get_slice(key).get_dtype()
+            if dtype != "F32":  # some have no counterpart in NumPy to be read as
+                raise InputError(f"array {key!r} is {dtype}, expected F32")
         arrays = {key: file.get_tensor(key) for key in expected if key in stored}
         return Model(spec, arrays | {key: np.empty(0) for key in stored - set(expected)})
     except InputError as error:

@@ -8,6 +8,7 @@ same names are the keys in a model file and in the state_dict of the PyTorch net
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -35,6 +36,7 @@ __all__ = [
 MAX_SIZE = 1 << 24  # no size in a spec is larger: a hostile file cannot make products overflow
 MAX_LAYERS = 256  # nor can it make the list of its parameters endless
 MAX_DEPTH = 16  # blocks inside blocks
+MAX_SEASON = 10_000  # steps in a cycle
 
 
 def _check_sizes(owner: object, *names: str) -> None:
@@ -54,7 +56,7 @@ def _check_chain(owner: object, name: str, blocks: Sequence[Block]) -> None:
     where = f"{type(owner).__name__}.{name}"
     if not isinstance(blocks, tuple) or not blocks or not all(isinstance(b, BLOCKS) for b in blocks):
         raise InputError(f"{where} is {blocks!r}, expected a tuple of at least one block")
-    for left, right in zip(blocks, blocks[1:], strict=False):
+    for left, right in itertools.pairwise(blocks):
         if left.output_size != right.input_size:
             raise InputError(f"{where}: {left} gives {left.output_size} features, but {right} takes {right.input_size}")
 
@@ -187,13 +189,17 @@ Block: TypeAlias = GRU | Linear | Activation | Bypass | Residual | Mean
 BLOCKS = (GRU, Linear, Activation, Bypass, Residual, Mean)
 
 
-def _check_numbers(owner: object, *names: str, least: float = -math.inf) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if type(value) not in (int, float) or not math.isfinite(value) or value < least:
-            raise InputError(
-                f"{type(owner).__name__}.{name} is {value!r}, expected a finite number of at least {least}"
-            )
+def _check(owner: object, name: str, good: bool, expected: str) -> None:
+    if not good:
+        raise InputError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, expected {expected}")
+
+
+def _is_tuple(value: object, *kinds: type) -> bool:
+    return isinstance(value, tuple) and all(type(v) in kinds for v in value)
+
+
+def _within(value: object, least: float, most: float = sys.float_info.max) -> bool:
+    return type(value) in (int, float) and least <= value <= most  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
@@ -205,10 +211,9 @@ class Numeric:
     std: float
 
     def __post_init__(self) -> None:
-        if type(self.name) is not str or not self.name:
-            raise InputError(f"Numeric.name is {self.name!r}, expected a column name")
-        _check_numbers(self, "mean")
-        _check_numbers(self, "std", least=sys.float_info.min)
+        _check(self, "name", type(self.name) is str and self.name != "", "a column name")
+        _check(self, "mean", _within(self.mean, -sys.float_info.max), "a finite number")
+        _check(self, "std", _within(self.std, sys.float_info.min), "a finite number above 0")
 
 
 @dataclass(frozen=True)
@@ -219,11 +224,9 @@ class Categorical:
     categories: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        texts = isinstance(self.categories, tuple) and all(type(c) is str for c in self.categories)
-        if type(self.name) is not str or not self.name:
-            raise InputError(f"Categorical.name is {self.name!r}, expected a column name")
-        if not texts or not self.categories or len(set(self.categories)) < len(self.categories):
-            raise InputError(f"Categorical.categories are {self.categories!r}, expected a tuple of different names")
+        _check(self, "name", type(self.name) is str and self.name != "", "a column name")
+        different = _is_tuple(self.categories, str) and 0 < len(self.categories) == len(set(self.categories))
+        _check(self, "categories", different, "a tuple of different names")
 
 
 @dataclass(frozen=True)
@@ -248,8 +251,8 @@ class Forecast:
     scale: Literal["log", "linear"] = "linear"
     floor: float = 1.0
     lags: int = 1
-    smoothing: float = 0.5
-    shrinkage: float = 2.0
+    smoothing: float = 0.7
+    shrinkage: float = 3.0
     past: tuple[Numeric, ...] = ()
     future: tuple[Numeric, ...] = ()
     static: tuple[Numeric | Categorical, ...] = ()
@@ -258,41 +261,22 @@ class Forecast:
 
     def __post_init__(self) -> None:
         _check_sizes(self, "horizon", "window", "season", "lags")
-        levels = self.quantiles
-        numbers = isinstance(levels, tuple) and all(type(q) is float and 0 < q < 1 for q in levels)
-        if not numbers or sorted(set(levels)) != list(levels) or 0.5 not in levels:
-            raise InputError(
-                f"Forecast.quantiles are {levels!r}, expected rising levels between 0 and 1, 0.5 among them"
-            )
-        if type(self.frequency) is not str or not self.frequency:
-            raise InputError(f"Forecast.frequency is {self.frequency!r}, expected the name of a frequency")
-        if self.scale not in ("log", "linear"):
-            raise InputError(f"Forecast.scale is {self.scale!r}, expected 'log' or 'linear'")
-        _check_numbers(self, "floor", "smoothing", least=sys.float_info.min)
-        _check_numbers(self, "shrinkage", least=0)
-        if self.smoothing > 1:
-            raise InputError(f"Forecast.smoothing is {self.smoothing!r}, expected at most 1")
-        self._check_covariates()
-        factors = self.calibration
-        numbers = isinstance(factors, tuple) and all(type(c) in (int, float) and 0 <= c < math.inf for c in factors)
-        if not numbers or len(factors) not in (0, len(levels)):
-            raise InputError(
-                f"Forecast.calibration is {factors!r}, expected a factor for each of {len(levels)} quantiles"
-            )
-        pairs = self.trained_until
-        if not isinstance(pairs, tuple) or not all(
-            isinstance(p, tuple) and len(p) == 2 and type(p[0]) is str and type(p[1]) is str for p in pairs
-        ):
-            raise InputError("Forecast.trained_until must be pairs of a series and a time")
-
-    def _check_covariates(self) -> None:
-        for name in ("past", "future", "static"):
-            kinds = (Numeric, Categorical) if name == "static" else (Numeric,)
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or not all(isinstance(c, kinds) for c in value):
-                raise InputError(
-                    f"Forecast.{name} is {value!r}, expected a tuple of {' or '.join(k.__name__ for k in kinds)}"
-                )
+        _check(self, "season", self.season <= MAX_SEASON, f"at most {MAX_SEASON}")
+        levels, factors, ends = self.quantiles, self.calibration, self.trained_until
+        rising = _is_tuple(levels, float) and list(levels) == sorted({q for q in levels if 0 < q < 1} | {0.5})
+        _check(self, "quantiles", rising, "rising levels between 0 and 1, 0.5 among them")
+        _check(self, "frequency", type(self.frequency) is str and self.frequency != "", "the name of a frequency")
+        _check(self, "scale", self.scale in ("log", "linear"), "'log' or 'linear'")
+        _check(self, "floor", _within(self.floor, sys.float_info.min), "a finite number above 0")
+        _check(self, "smoothing", _within(self.smoothing, sys.float_info.min, 1), "a number above 0, at most 1")
+        _check(self, "shrinkage", _within(self.shrinkage, 0), "a finite number of at least 0")
+        numbers = _is_tuple(factors, int, float) and all(_within(c, 0) for c in factors)
+        _check(self, "calibration", numbers and len(factors) in (0, len(levels)), "a factor for each quantile, or none")
+        pairs = _is_tuple(ends, tuple) and all(len(p) == 2 and _is_tuple(p, str) for p in ends)
+        _check(self, "trained_until", pairs, "pairs of a series and a time")
+        for name in ("past", "future"):
+            _check(self, name, _is_tuple(getattr(self, name), Numeric), "a tuple of Numeric")
+        _check(self, "static", _is_tuple(self.static, Numeric, Categorical), "a tuple of Numeric and Categorical")
         names = [c.name for c in (*self.past, *self.future, *self.static)]
         if len(set(names)) < len(names):
             raise InputError(f"Forecast has a covariate twice among {names}")

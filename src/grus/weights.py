@@ -33,15 +33,18 @@ class GRUWeights:
     reset_after: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray):
+                raise InputError(f"{name} is a {type(array).__name__}, expected a NumPy array")
         hidden = self.weight_hh.shape[1] if self.weight_hh.ndim == 2 else -1
-        expected = {"weight_hh": (3 * hidden, hidden), "bias_ih": (3 * hidden,), "bias_hh": (3 * hidden,)}
-        if hidden < 1:
+        if hidden < 1 or self.weight_hh.shape[0] != 3 * hidden:
             raise InputError(f"weight_hh has shape {self.weight_hh.shape}, expected (3 * hidden_size, hidden_size)")
         if self.weight_ih.ndim != 2 or self.weight_ih.shape[0] != 3 * hidden or self.weight_ih.shape[1] < 1:
             raise InputError(f"weight_ih has shape {self.weight_ih.shape}, expected ({3 * hidden}, input_size)")
-        for name, shape in expected.items():
-            if getattr(self, name).shape != shape:
-                raise InputError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")
+        for name in ("bias_ih", "bias_hh"):
+            if getattr(self, name).shape != (3 * hidden,):
+                raise InputError(f"{name} has shape {getattr(self, name).shape}, expected ({3 * hidden},)")
 
     @property
     def input_size(self) -> int:
@@ -94,6 +97,16 @@ def _negate_update(rows: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([reset, -update, candidate])
 
 
+def _numbers(name: str, values: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # a ragged list
+        raise InputError(f"{name} is not an array: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{name} is {array.dtype}, expected real numbers")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
 def _convention(name: str, reset_after: bool) -> Convention:
     if name not in CONVENTIONS:
         raise InputError(f"convention is {name!r}, expected one of {', '.join(sorted(CONVENTIONS))}")
@@ -120,7 +133,7 @@ def from_convention(
     Raises InputError for an unknown convention, a wrong shape, or a reset position the convention does not have.
     """
     rule = _convention(convention, reset_after)
-    weight_ih, weight_hh = np.asarray(input_weights), np.asarray(recurrent_weights)
+    weight_ih, weight_hh = _numbers("input_weights", input_weights), _numbers("recurrent_weights", recurrent_weights)
     if rule.transposed:
         weight_ih, weight_hh = weight_ih.T, weight_hh.T
     if weight_hh.ndim != 2 or weight_hh.shape[0] != 3 * weight_hh.shape[1]:
@@ -129,15 +142,16 @@ def from_convention(
         raise InputError(f"input_weights has shape {np.shape(input_weights)}, which does not fit recurrent_weights")
     hidden = weight_hh.shape[1]
     zeros = np.zeros(3 * hidden, weight_hh.dtype)
-    bias_ih = zeros if input_bias is None else np.asarray(input_bias)
+    bias_ih = zeros if input_bias is None else _numbers("input_bias", input_bias)
     if recurrent_bias is None:
         bias_hh = zeros
     elif rule.biases == "one":
         raise InputError(f"the convention {convention!r} has one bias: recurrent_bias was given, expected None")
     elif rule.biases == "candidate":
-        bias_hh = np.concatenate([zeros[: 2 * hidden], np.asarray(recurrent_bias)])
+        tail = _numbers("recurrent_bias", recurrent_bias)
+        bias_hh = np.concatenate([zeros[: 2 * hidden], tail]) if tail.ndim == 1 else tail
     else:
-        bias_hh = np.asarray(recurrent_bias)
+        bias_hh = _numbers("recurrent_bias", recurrent_bias)
     for name, bias in (("input_bias", bias_ih), ("recurrent_bias", bias_hh)):
         if bias.shape != (3 * hidden,):
             raise InputError(f"{name} does not fit hidden_size {hidden}: it makes a bias of shape {bias.shape}")

@@ -1,0 +1,72 @@
+# Every target does its own setting up, in .venv, and only what has changed. Needed: python3 (3.10 or newer), a C++17
+# compiler, make. For torch without CUDA point pip at PyTorch's CPU wheels, e.g. by PIP_EXTRA_INDEX_URL.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint constraints.txt
+EDITABLE := --no-build-isolation --config-settings=cmake.define.GRUS_WERROR=ON --editable
+NATIVE := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/isa/*)
+CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/isa/*.cpp)
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test accuracy bench lint format wheel clean
+
+help:
+	@echo "make demo      train on the M3 competition's monthly series, forecast, load the model without PyTorch"
+	@echo "make test      every check: style, types, walls between modules, kernels' symbols, tests"
+	@echo "make accuracy  all 3,003 series of the M3 competition (up to 30 minutes)"
+	@echo "make bench     time the kernels beside their peers"
+	@echo "make lint      the checks of make test without the tests"
+	@echo "make format    bring Python and C++ into the one style"
+	@echo "make wheel     source distribution and wheel, checked where there is no compiler"
+	@echo "make clean     remove what was built, and the environment"
+
+demo: $(VENV)/.editable
+	$(BIN)/python examples/m3_monthly.py
+
+accuracy: $(VENV)/.editable
+	$(BIN)/python benchmarks/m3_all.py
+
+bench: $(VENV)/.editable
+	$(BIN)/python benchmarks/kernels.py
+
+test: lint
+	$(BIN)/python -m pytest
+	@echo "make test: all checks passed"
+
+lint: $(VENV)/.dev $(VENV)/.editable
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	.ci/isa-symbols
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+wheel: $(VENV)/.dev
+	$(BIN)/python .ci/wheel.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps, from an empty folder to the whole environment: the tools that build, Grus with what the demo needs, the
+# tools that check. A change in csrc/ rebuilds, a change in pyproject.toml or constraints.txt installs again.
+$(VENV)/.tools: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Grus needs Python 3.10 or newer: make PYTHON=...")'
+	@echo "setting up $(VENV); the first time takes a few minutes"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP) scikit-build-core nanobind cmake ninja
+	@touch $@
+
+$(VENV)/.editable: $(VENV)/.tools $(NATIVE)
+	$(PIP) $(EDITABLE) '.[train,plot]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.tools pyproject.toml | $(VENV)/.editable
+	$(PIP) $(EDITABLE) '.[dev]'
+	@touch $@

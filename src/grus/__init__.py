@@ -1,0 +1,26 @@
+"""Grus: the gated recurrent unit, from paper to product.
+
+The public API by name; NumPy is all that importing it loads. PyTorch's layer is ``grus.torch.GRU``, the forecaster
+``grus.tasks.forecast.Forecaster``.
+"""
+
+from __future__ import annotations
+
+from grus.errors import InputError
+from grus.kernels import get_num_threads, set_num_threads
+from grus.model import Model, load
+from grus.session import Session
+from grus.spec import Spec
+
+__all__ = [
+    "InputError",
+    "Model",
+    "Session",
+    "Spec",
+    "__version__",
+    "get_num_threads",
+    "load",
+    "set_num_threads",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,59 @@
+"""The compiled kernels of Grus (csrc/bind.cpp); grus.kernels is the way in. Arrays are not converted, only checked."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array = NDArray[np.float32]
+
+def isas() -> list[str]: ...
+def default_isa() -> str: ...
+def threads() -> int: ...
+def set_threads(count: int) -> None: ...
+
+class Layer:
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def training(self) -> bool: ...
+    def forward(self, x: _Array, h0: _Array | None, y: _Array, reverse: bool, threads: int) -> None: ...
+    def step(self, x: _Array, h: _Array, y: _Array) -> None: ...
+    def backward(
+        self,
+        x: _Array,
+        h0: _Array | None,
+        y: _Array,
+        dy: _Array | None,
+        dh_n: _Array | None,
+        dx: _Array | None,
+        dh0: _Array,
+        dW: _Array | None,
+        dU: _Array | None,
+        db_i: _Array | None,
+        db_h: _Array | None,
+        reverse: bool,
+        threads: int,
+    ) -> None: ...
+
+def make_layer(
+    weight_ih: _Array,
+    weight_hh: _Array,
+    bias_ih: _Array | None,
+    bias_hh: _Array | None,
+    reset_after: bool,
+    isa: str,
+    training: bool,
+) -> Layer: ...
+
+class Dense:
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def output_size(self) -> int: ...
+    def __call__(self, x: _Array, y: _Array, threads: int) -> None: ...
+
+def make_dense(weight: _Array, bias: _Array | None, isa: str) -> Dense: ...
+def activation(x: _Array, y: _Array, function: str, isa: str) -> None: ...

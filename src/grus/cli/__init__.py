@@ -1,0 +1,91 @@
+"""The command line: ``grus forecast fit``, ``grus forecast predict``, ``grus forecast evaluate``.
+
+Exit status: 0 done; 2 bad input, told in one line on stderr; 130 interrupted. GRUS_DEBUG=1 shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from grus.cli import forecast_evaluate, forecast_fit, forecast_predict
+from grus.errors import InputError
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+a forecaster in three lines:
+  grus forecast fit sales.csv --horizon 18 -o model.safetensors
+  grus forecast predict model.safetensors sales.csv -o forecast.csv --plot forecast.png
+  grus forecast evaluate model.safetensors sales.csv
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are the same one line as all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def parser() -> Parser:
+    raw = argparse.RawDescriptionHelpFormatter
+    top = Parser("grus", description="Train GRUs and run them.", epilog=EXAMPLES, formatter_class=raw)
+    top.add_argument("--version", action=_Version, help="show the version and exit")
+    tasks = top.add_subparsers(title="tasks", metavar="TASK", required=True, parser_class=Parser)
+    forecast = tasks.add_parser(
+        "forecast",
+        help="forecast time series, with intervals",
+        description="Forecast the series of a long table (columns unique_id, ds, y) with one GRU over them all.",
+        epilog=EXAMPLES,
+        formatter_class=raw,
+    )
+    verbs = forecast.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
+    for verb in (forecast_fit, forecast_predict, forecast_evaluate):
+        verb.add(verbs)
+    return top
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from grus import __version__
+
+        print(f"grus {__version__}")
+        parser.exit()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    try:
+        options = parser().parse_args(arguments)
+        status: int = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of our output has gone: no one is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt as stop:
+        return _end(stop, 130, f"grus: {str(stop) or 'interrupted'}")
+    except (InputError, OSError) as error:
+        return _end(error, 2, f"grus: error: {_words(error)}")
+    except MemoryError as error:
+        return _end(error, 2, "grus: error: out of memory")
+
+
+def _end(error: BaseException, status: int, line: str) -> int:
+    if os.environ.get("GRUS_DEBUG", "") not in ("", "0"):
+        raise error
+    print(" ".join(line.split()), file=sys.stderr)
+    return status
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

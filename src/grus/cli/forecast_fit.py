@@ -1,0 +1,191 @@
+"""``grus forecast fit``: a table of series in, a model file out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grus.cli import shared
+from grus.errors import InputError
+from grus.files import write_whole
+
+if TYPE_CHECKING:
+    from grus.tasks.forecast.settings import Settings
+    from grus.tasks.forecast.table import Table
+
+EPILOG = """\
+examples:
+  grus forecast fit sales.csv --horizon 18 -o model.safetensors
+  grus forecast fit sales.csv --horizon 14 --future price,holiday --static shop -o model.safetensors
+  grus forecast fit sales.csv --horizon 18 -o model.safetensors --backtest 3
+  grus forecast fit sales.csv --horizon 18 -o model.safetensors --resume    (after Ctrl-C)
+
+The table has one row for each series and time: unique_id, ds, y, and covariates. An empty y is a missing value.
+Ctrl-C leaves MODEL.checkpoint, from which --resume ends at the same weights as a run that was never broken off.
+"""
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "fit",
+        help="train a model on a table of series",
+        description="Train one GRU on all series of a table and write it to one file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("data", type=Path, metavar="DATA", help="a CSV or Parquet file")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
+    parser.add_argument("--horizon", type=shared.positive, required=True, metavar="H", help="steps ahead to forecast")
+    _add_series(parser.add_argument_group("the series"))
+    shared.add_columns(parser)
+    _add_training(parser.add_argument_group("the network and its training"))
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
+    parser.add_argument(
+        "--backtest",
+        type=shared.positive,
+        metavar="K",
+        help="then train on all but the last K horizons, forecast these, and compare with naive forecasts",
+    )
+    parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    shared.add_threads(parser)
+
+
+def _add_series(group: Any) -> None:
+    some = shared.names
+    group.add_argument("--window", type=shared.positive, metavar="W", help="steps to look back (default: by the data)")
+    group.add_argument(
+        "--quantiles",
+        type=shared.floats,
+        default=(0.1, 0.5, 0.9),
+        metavar="Q,…",
+        help="levels to forecast, the median is always one (default: 0.1,0.5,0.9)",
+    )
+    group.add_argument("--past", type=some, default=(), metavar="A,…", help="columns known up to the present")
+    group.add_argument("--future", type=some, default=(), metavar="B,…", help="columns known over the horizon too")
+    group.add_argument("--static", type=some, default=(), metavar="C,…", help="columns with one value a series")
+    group.add_argument("--freq", metavar="F", help="the step, as pandas names it: MS, D, h, … (default: by the data)")
+    group.add_argument("--season", type=shared.positive, metavar="S", help="steps in a cycle (default: by the step)")
+    group.add_argument(
+        "--scale",
+        choices=("auto", "log", "linear"),
+        default="auto",
+        help="log: for positive data whose spread grows with its level (default: auto, by the data)",
+    )
+
+
+def _add_training(group: Any) -> None:
+    from grus.tasks.forecast.settings import Architecture, Optimiser, Trainer
+
+    architecture, optimiser, trainer = Architecture(), Optimiser(), Trainer()
+    size = shared.positive
+    group.add_argument(
+        "--hidden-size", type=size, default=architecture.hidden_size, metavar="N", help="units (default: %(default)s)"
+    )
+    group.add_argument(
+        "--layers", type=size, default=architecture.num_layers, metavar="N", help="GRU layers (default: %(default)s)"
+    )
+    group.add_argument(
+        "--members",
+        type=size,
+        default=architecture.members,
+        metavar="N",
+        help="networks whose mean is the forecast (default: %(default)s)",
+    )
+    group.add_argument(
+        "--steps", type=size, default=trainer.steps, metavar="N", help="training steps at most (default: by the data)"
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=float,
+        default=optimiser.learning_rate,
+        metavar="R",
+        help="the highest rate of the schedule (default: %(default)s)",
+    )
+    group.add_argument(
+        "--seed", type=int, default=trainer.seed, metavar="N", help="of all that is random (default: %(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    for option, path in (("--output", options.output), ("--history", options.history)):
+        shared.check_output(option, path, options.data)
+    if options.history is not None and options.history.resolve() == options.output.resolve():
+        raise InputError(f"--history and --output are the same file {str(options.output)!r}: choose another name")
+    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
+    if options.resume and not checkpoint.exists():
+        raise InputError(f"--resume: there is no checkpoint {str(checkpoint)!r}: leave --resume out to start")
+    if checkpoint.exists() and not options.resume:
+        raise InputError(f"{str(checkpoint)!r} is left of an interrupted run: go on with --resume, or delete the file")
+    table = shared.read_table(options.data, options)
+    if options.backtest is not None:
+        _check_backtest(table, settings, options.backtest)
+    _use_torch(options.threads)
+    from grus.tasks.forecast.fit import fit_with_history
+    from grus.training.interrupt import Interrupted
+
+    try:
+        fitted = fit_with_history(
+            table, settings, progress=not options.quiet, checkpoint=checkpoint, resume=options.resume
+        )
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}, kept in {checkpoint}: go on with the same command and --resume") from None
+    fitted.model.save(options.output)
+    if options.history is not None:
+        write_whole(options.history, (json.dumps(fitted.history, indent=1) + "\n").encode())
+    checkpoint.unlink()
+    if not options.quiet:
+        print(f"{options.output}: {fitted.model.num_parameters:,} weights, trained on {len(table.ids):,} series")
+    if options.backtest is not None:
+        try:
+            from grus.tasks.forecast.backtest import backtest
+
+            print(backtest(table, settings, options.backtest, progress=not options.quiet))
+        except Interrupted as stop:
+            raise Interrupted(f"{stop} of the backtest; {options.output} is written") from None
+    return 0
+
+
+def _check_backtest(table: Table, settings: Settings, windows: int) -> None:
+    """Raise InputError now, before the training, for what would end the backtest after it."""
+    from grus.tasks.forecast.backtest import before
+    from grus.tasks.forecast.frequency import infer, parse
+    from grus.tasks.forecast.prepare import prepare
+
+    frequency = parse(settings.freq) if settings.freq else infer(table.times, table.starts, table.source)
+    early = before(table, frequency, settings.horizon, windows, None)
+    prepare(early, dataclasses.replace(settings, freq=frequency.name))
+
+
+def _use_torch(threads: int | None) -> None:
+    try:
+        import torch
+    except ImportError:
+        raise InputError("training needs PyTorch: pip install 'grus[train]'") from None
+    if threads is not None:
+        torch.set_num_threads(threads)
+    shared.set_threads(threads)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from grus.tasks.forecast.settings import Architecture, Optimiser, Settings, Trainer
+
+    return Settings(
+        horizon=options.horizon,
+        window=options.window,
+        quantiles=options.quantiles,
+        past=options.past,
+        future=options.future,
+        static=options.static,
+        freq=options.freq,
+        season=options.season,
+        scale=options.scale,
+        architecture=Architecture(options.hidden_size, options.layers, options.members),
+        optimiser=Optimiser(learning_rate=options.learning_rate),
+        trainer=Trainer(steps=options.steps, seed=options.seed),
+    )

@@ -1,0 +1,67 @@
+"""``grus forecast predict``: a model and a table in, forecasts out. Never needs PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from grus.cli import shared
+from grus.errors import InputError
+from grus.files import write_whole
+
+EPILOG = """\
+examples:
+  grus forecast predict model.safetensors sales.csv -o forecast.csv
+  grus forecast predict model.safetensors sales.csv -o forecast.csv --plot forecast.png --plot-ids shop-1,shop-7
+  grus forecast predict model.safetensors sales.csv --future-data prices.csv -o forecast.parquet
+
+The output has the columns unique_id, ds and one for each quantile: q0.1, q0.5, q0.9.
+"""
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "predict",
+        help="forecast what follows the end of every series",
+        description="Forecast what follows the end of every series of a table.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus forecast fit")
+    parser.add_argument("data", type=Path, metavar="DATA", help="a CSV or Parquet file")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the CSV or Parquet to write")
+    parser.add_argument("--future-data", type=Path, metavar="FILE", help="the future covariates over the horizon")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of a few series and their forecasts")
+    parser.add_argument("--plot-ids", type=shared.names, metavar="ID,…", help="the series in it (default: six of them)")
+    shared.add_columns(parser)
+    shared.add_threads(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    inputs = (options.model, options.data, options.future_data)
+    shared.check_output("--output", options.output, *inputs)
+    shared.check_output("--plot", options.plot, *inputs)
+    if options.plot is not None and options.plot.resolve() == options.output.resolve():
+        raise InputError(f"--plot and --output are the same file {str(options.output)!r}: choose another name")
+    if options.plot_ids is not None and options.plot is None:
+        raise InputError("--plot-ids without --plot: name the picture to write with --plot")
+
+    from grus.model import load
+    from grus.tasks.forecast.predict import predict
+
+    shared.set_threads(options.threads)
+    model = load(options.model)
+    table = shared.read_table(options.data, options)
+    future = None if options.future_data is None else shared.read_table(options.future_data, options, target=False)
+    forecast = predict(model, table, future)
+    picture = None
+    if options.plot is not None:
+        from grus.tasks.forecast.plot import plot
+
+        picture = plot(table, forecast, ids=options.plot_ids)
+    forecast.write(options.output)
+    if picture is not None:
+        write_whole(options.plot, picture)
+    return 0

@@ -1,0 +1,142 @@
+"""Forecasts held against what came: the ends of the series hidden, forecast, and compared with naive methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.model import Model
+from grus.session import Session
+from grus.spec import Forecast
+from grus.tasks.forecast import metrics
+from grus.tasks.forecast.baselines import naive, seasonal_naive
+from grus.tasks.forecast.panel import Panel
+from grus.tasks.forecast.predict import Runner, forecast_panel, task_of
+from grus.tasks.forecast.prepare import panel_for, trained_times
+from grus.tasks.forecast.report import Report
+from grus.tasks.forecast.settings import check_integer
+from grus.tasks.forecast.table import as_table
+from grus.tasks.forecast.windows import LEAST_COUNT
+
+__all__ = ["evaluate", "hidden_steps"]
+
+Floats = NDArray[np.float64]
+
+
+def hidden_steps(panel: Panel, horizon: int, windows: int, step: int | None) -> list[int]:
+    """For each window, earliest first, how many steps before the present its forecasts start.
+
+    Raises InputError when no series is long enough for the earliest.
+    """
+    check_integer("windows", windows, 1)
+    if step is not None:
+        check_integer("step", step, 1)
+    hidden = [horizon + (step or horizon) * w for w in reversed(range(windows))]
+    longest = int(panel.lengths.max())
+    if longest < hidden[0] + LEAST_COUNT:
+        raise InputError(
+            f"{windows} windows of horizon {horizon} hide {hidden[0]} steps, but the longest series has {longest}: it "
+            f"needs {hidden[0] + LEAST_COUNT}; take fewer windows (--windows), or a shorter horizon"
+        )
+    return hidden
+
+
+def evaluate(
+    model: Model, table: Any, windows: int = 1, step: int | None = None, *, session: Runner | None = None
+) -> Report:
+    """Hide the end of every series, forecast it from what lies before, and compare with what came.
+
+    With several windows the forecasts start ``step`` (by default the horizon) steps apart, the last one ``horizon``
+    steps before the end. Each series and window has the same weight. Series without known values before a window's
+    start are left out of it. The columns: sMAPE in percent, MASE, MAE and RMSE in the units of y, the share of actuals
+    inside each central interval, the mean pinball loss, and how many points there are. A note says where the hidden
+    part lies in what the model was trained on, for then its figures flatter.
+
+    Raises InputError as :func:`grus.tasks.forecast.predict` does, and when the series are too short.
+    """
+    task = task_of(model)
+    panel = panel_for(task, as_table(table))
+    runner = session or Session(model)
+    scores: dict[str, dict[str, list[Floats]]] = {}
+    points = seen = 0
+    for hidden in hidden_steps(panel, task.horizon, windows, step):
+        at = panel.steps - hidden
+        actual = panel.y[:, at : at + task.horizon]
+        start = panel.before(hidden)
+        rows = np.flatnonzero(((~np.isnan(start.y)).sum(axis=1) >= LEAST_COUNT) & (~np.isnan(actual)).any(axis=1))
+        if not rows.size:
+            continue
+        start, actual = start.take(rows), actual[rows]
+        points += int((~np.isnan(actual)).sum())
+        seen += _trained_points(start, actual, task)
+        season = min(task.season, start.steps)
+        forecasts = {
+            "GRU": forecast_panel(runner, start, task),
+            "seasonal naive": seasonal_naive(start.y, task.horizon, season),
+            "naive": naive(start.y, task.horizon),
+        }
+        for name, forecast in forecasts.items():
+            _add(scores.setdefault(name, {}), actual, forecast, start.y, season, task.quantiles)
+    if not points:
+        raise InputError(f"no series has both values in the {windows} hidden windows and {LEAST_COUNT} before them")
+    notes = []
+    if seen:
+        notes.append(
+            f"{seen:,} of the {points:,} hidden points lie in what the model was trained on, so its figures flatter: "
+            "evaluate on later rows, or backtest"
+        )
+    return Report(tuple(_row(name, columns, points) for name, columns in scores.items()), tuple(notes))
+
+
+def _trained_points(start: Panel, actual: Floats, task: Forecast) -> int:
+    """How many of the actuals lie at or before the last time their series was trained on."""
+    units = start.frequency.units(start.present)[:, None] + start.frequency.step * np.arange(1, task.horizon + 1)
+    return int(((units <= trained_times(task, start)[:, None]) & ~np.isnan(actual)).sum())
+
+
+def _add(
+    columns: dict[str, list[Floats]],
+    actual: Floats,
+    forecast: NDArray[np.float64],
+    history: Floats,
+    season: int,
+    levels: tuple[float, ...],
+) -> None:
+    """Add the errors [N] of one window's forecasts, [N, horizon] or [N, horizon, quantiles], to the columns."""
+    quantiles = forecast if forecast.ndim == 3 else None
+    middle = forecast if quantiles is None else quantiles[:, :, levels.index(0.5)]
+    found: dict[str, Floats | None] = {
+        "sMAPE": metrics.smape(actual, middle),
+        "MASE": metrics.scaled(actual, middle, history, season),
+        "MAE": metrics.absolute(actual, middle),
+        "RMSE": metrics.squared(actual, middle),
+    }
+    for low, high in _intervals(levels):
+        inside = None if quantiles is None else metrics.coverage(actual, quantiles[..., low], quantiles[..., high])
+        found[f"{levels[high] - levels[low]:.0%} coverage"] = inside
+    found["pinball"] = None if quantiles is None else metrics.pinball(actual, quantiles, levels)
+    for key, values in found.items():
+        columns.setdefault(key, []).extend([] if values is None else [values])
+
+
+def _intervals(levels: tuple[float, ...]) -> list[tuple[int, int]]:
+    """The indices of the levels that lie symmetrically around the median, the widest first."""
+    return [
+        (low, high)
+        for low in range(len(levels))
+        for high in range(low + 1, len(levels))
+        if abs(levels[low] + levels[high] - 1) < 1e-9
+    ]
+
+
+def _row(name: str, columns: dict[str, list[Floats]], points: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": name}
+    for key, parts in columns.items():
+        values = np.concatenate(parts) if parts else np.empty(0)
+        values = values[~np.isnan(values)]
+        mean = float(values.mean()) if values.size else None
+        row[key] = mean**0.5 if key == "RMSE" and mean is not None else mean
+    return row | {"points": points}

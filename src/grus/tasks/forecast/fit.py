@@ -1,0 +1,268 @@
+"""Training a forecaster. The only module of the task that needs PyTorch.
+
+The network reads a series and gives, at every step, all quantiles of all horizons (forking sequences: Wen et al. 2017,
+arXiv:1711.11053), so that one pass over a series trains on each of its steps. First one member is trained without the
+last ``horizon`` values of every series: they show when to stop and how wide the intervals must be. Then every member is
+trained on all values for that many steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grus.model import Model
+from grus.spec import GRU, Activation, Block, Bypass, Forecast, Linear, Mean, Residual, Spec
+from grus.tasks.forecast.panel import Panel
+from grus.tasks.forecast.prepare import prepare
+from grus.tasks.forecast.sampling import Sampler
+from grus.tasks.forecast.settings import Architecture, Settings
+from grus.tasks.forecast.table import Table
+from grus.tasks.forecast.windows import LEAST_COUNT, Batch, Windows, bypass_size, input_size, output_size
+from grus.torch.network import Network
+from grus.training.checkpoint import Journal, Result
+from grus.training.interrupt import Interrupt
+from grus.training.loop import seeded, train
+from grus.training.progress import Reporter
+from grus.training.schedule import Optimisation
+
+__all__ = ["Fitted", "fit", "fit_with_history"]
+
+EPOCHS = 15
+FEWEST, MOST = 300, 5000  # steps, where the settings leave them to the data
+AVERAGE = 0.99  # of the weights, so that those of an early step are comparable with those of a late one
+VALIDATIONS, PATIENCE = 20, 8  # times the held-back values are looked at, and how many of them may bring nothing new
+TOLERANCE = 0.01  # losses on the held-back values that are this near to the best are as good
+MEASURED = 2000  # series the held-back values are looked at of, at most
+FEATURES = 1 << 25  # and numbers that takes, at most
+PRIOR = 20  # series that the intervals' width as trained is worth, beside those that are held back
+WIDEST = 3.0  # no interval is made wider by more than this factor
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model, and how it came about: rows of training (its name), step, loss, and validation where measured."""
+
+    model: Model
+    history: list[dict[str, Any]]
+
+
+def fit(
+    table: Table,
+    settings: Settings,
+    *,
+    progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> Model:
+    """A model trained on the series of ``table``.
+
+    progress: tell on stderr how far it is. checkpoint: a file to go on from after an interruption, written every 20
+    seconds and when SIGINT or SIGTERM ends the training; it is left in place for the caller to delete once the model
+    is safe. resume: go on from it; with the same number of threads the weights are the same to the bit as without
+    the interruption.
+
+    Raises InputError for data or settings that do not fit, for a loss that is no longer finite, and for a checkpoint
+    of other data or settings; grus.training.interrupt.Interrupted when it was interrupted.
+    """
+    return fit_with_history(table, settings, progress=progress, checkpoint=checkpoint, resume=resume).model
+
+
+def fit_with_history(
+    table: Table,
+    settings: Settings,
+    *,
+    progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> Fitted:
+    """As :func:`fit`, with what was measured on the way."""
+    panel, task = prepare(table, settings)
+    windows = Windows(panel, task)
+    journal = Journal.open(checkpoint, _identity(table, settings), resume=resume)
+    held_back = _HeldBack(windows) if settings.trainer.early_stopping else None
+    chain = make_chain(task, settings.architecture)
+    members = settings.architecture.members
+    optimisation = _optimisation(settings, Sampler(windows, task.window, settings.optimiser.batch_size, ()).epoch_steps)
+    search = held_back is not None and held_back.learnable
+    best: int | None = None
+    history: list[dict[str, Any]] = []
+    arrays: dict[str, NDArray[np.float32]] = {}
+    with Interrupt() as interrupt, Reporter((members + search) * optimisation.steps, show=progress) as reporter:
+
+        def run(name: str, member: int, windows: Windows, held_back: _HeldBack | None) -> tuple[Network, Result]:
+            seed = (settings.trainer.seed, member, int(held_back is not None))
+            windows.keep_ready()
+            sampler = Sampler(windows, windows.task.window, settings.optimiser.batch_size, seed)
+            with seeded(*seed[:2]):
+                network = Network(chain)
+            result = train(
+                network,
+                lambda network, step: _loss(network, windows.batch(*sampler(step)), task),
+                optimisation,
+                name=name,
+                seed=seed,
+                stop=best,
+                journal=journal,
+                interrupt=interrupt,
+                reporter=reporter,
+                validate=None if held_back is None else held_back.loss,
+            )
+            history.extend({"training": name} | row for row in result.curve)
+            return network, result
+
+        if search and held_back is not None:
+            network, result = run("search", 0, held_back.training, held_back)
+            best = result.step
+            task = dataclasses.replace(task, calibration=held_back.calibration(network))
+            held_back = None  # its windows are as large as those of all values
+        for member in range(members):
+            name = f"member {member + 1}/{members}" if members > 1 else "training"
+            network, result = run(name, member, windows, None)
+            prefix = f"0.{member}." if members > 1 else ""
+            arrays |= {prefix + key: array for key, array in result.arrays.items()}
+    blocks = (Mean((chain,) * members),) if members > 1 else chain
+    return Fitted(Model(Spec(blocks, task), arrays), history)
+
+
+def make_chain(task: Forecast, architecture: Architecture) -> tuple[Block, ...]:
+    """The blocks of one member: every layer but the first adds to what the one below it gives (He et al. 2016,
+    arXiv:1512.03385). Where the future is known it meets the GRU's state in a hidden layer.
+    """
+    hidden, around = architecture.hidden_size, bypass_size(task)
+    upper = (Residual((GRU(hidden, hidden),)),) * (architecture.num_layers - 1)
+    layers: tuple[Block, ...] = (GRU(input_size(task) - around, hidden), *upper)
+    if not around:
+        return *layers, Linear(hidden, output_size(task))
+    head = (Linear(hidden + around, hidden), Activation(hidden, "relu"), Linear(hidden, output_size(task)))
+    return Bypass(around, layers), *head
+
+
+def _optimisation(settings: Settings, epoch_steps: int) -> Optimisation:
+    steps = settings.trainer.steps or min(max(EPOCHS * epoch_steps, FEWEST), MOST)
+    return Optimisation(
+        steps=steps,
+        learning_rate=settings.optimiser.learning_rate,
+        weight_decay=settings.optimiser.weight_decay,
+        clip_norm=settings.optimiser.clip,
+        average=AVERAGE,
+        validate_every=-(-steps // VALIDATIONS),
+        patience=PATIENCE,
+        tolerance=TOLERANCE,
+    )
+
+
+def _pinball(output: Tensor, batch: Mapping[str, Tensor], task: Forecast) -> Tensor:
+    """Mean pinball loss (Koenker & Bassett 1978) over the known targets, in units of the series (log: relative).
+
+    output [..., horizon · quantiles]; target and mask [..., horizon], weight [...].
+    """
+    levels = torch.tensor(task.quantiles)
+    missed = batch["target"].unsqueeze(-1) - _by_step(output, task)
+    losses = torch.maximum(levels * missed, (levels - 1) * missed).mean(dim=-1)
+    mask = batch["mask"]
+    return (losses * mask * batch["weight"].unsqueeze(-1)).sum() / mask.sum().clamp(min=1)
+
+
+def _by_step(output: Tensor, task: Forecast) -> Tensor:
+    """[..., horizon · quantiles] as [..., horizon, quantiles]."""
+    return output.view(*output.shape[:-1], task.horizon, len(task.quantiles))
+
+
+def _loss(network: Network, batch: Batch, task: Forecast) -> Tensor:
+    tensors = _tensors(batch)
+    return _pinball(network(tensors["x"]), tensors, task)
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    # copied, not shared: PyTorch aligns its own memory, and some matrix products' bits depend on the alignment
+    return {field.name: torch.tensor(getattr(batch, field.name)) for field in dataclasses.fields(batch)}
+
+
+class _HeldBack:
+    """The last ``horizon`` values of every series, kept from a training to judge it."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.task, panel = windows.task, windows.panel
+        self.training = Windows(panel.before(self.task.horizon), self.task)
+        known = panel.lengths - self.task.horizon
+        self.learnable = int(known.max()) >= self.task.horizon + LEAST_COUNT and bool(self.training.origins.any())
+        self.batches = self._batches(windows, panel, known) if self.learnable else []
+        self.learnable = any(bool(batch["mask"].any()) for batch in self.batches)
+
+    def _batches(self, windows: Windows, panel: Panel, known: NDArray[np.int64]) -> list[dict[str, Tensor]]:
+        rows = np.flatnonzero(known >= LEAST_COUNT)
+        size = min(int(known.max()), self.task.window) * input_size(self.task)
+        count = min(len(rows), MEASURED, max(FEATURES // size, 16))
+        rows = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+        rows = rows[np.argsort(known[rows], kind="stable")]
+        batches = []
+        for start in range(0, count, 256):
+            chosen = rows[start : start + 256]
+            length = min(int(known[chosen].max()), self.task.window)
+            tensors = _tensors(windows.batch(chosen, panel.steps - self.task.horizon, length))
+            # of the targets only what the last step sees ahead was held back
+            batches.append({name: tensor if name == "x" else tensor[-1] for name, tensor in tensors.items()})
+        return batches
+
+    def loss(self, network: Network) -> float:
+        """The training loss on the held-back values."""
+        total = count = 0.0
+        for batch in self.batches:
+            known = batch["mask"].sum().item()
+            total += _pinball(network(batch["x"], last=True), batch, self.task).item() * known
+            count += known
+        return total / count
+
+    def calibration(self, network: Network) -> tuple[float, ...]:
+        """For each quantile the factor on its distance from the median that makes it true of the held-back values.
+
+        A level and its mirror image share one, so that a trend of the held-back values does not tilt the interval. It
+        is never below 1, for what was trained on looks more certain than what is to come, and the fewer series there
+        are, the nearer to 1 it stays.
+        """
+        levels, middle = np.array(self.task.quantiles), self.task.quantiles.index(0.5)
+        outputs, targets = [], []
+        with torch.no_grad():
+            for batch in self.batches:
+                known = batch["mask"] > 0
+                quantiles = _by_step(network(batch["x"], last=True), self.task)
+                outputs.append(quantiles[known].sort(dim=-1).values)
+                targets.append(batch["target"][known])
+        output, target = torch.cat(outputs).double().numpy(), torch.cat(targets).double().numpy()
+        distance = output - output[:, middle : middle + 1]
+        # y <= median + c · distance where (y - median) / distance is at most c, or, below the median, at least
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = (target - output[:, middle])[:, None] / distance
+        weight = sum(int(batch["mask"].any(dim=1).sum()) for batch in self.batches)
+        factors = np.ones(len(levels))
+        for size in np.unique(np.abs(levels - 0.5).round(9)):
+            pair = np.flatnonzero(np.abs(np.abs(levels - 0.5) - size) < 1e-9)
+            ratios = ratio[:, pair][np.abs(distance[:, pair]) > 1e-9]
+            if size and ratios.size:
+                factor = np.clip(np.quantile(ratios, 0.5 + size), 1.0, WIDEST)
+                factors[pair] = (factor * weight + PRIOR) / (weight + PRIOR)
+        return tuple(factors.tolist())
+
+
+def _identity(table: Table, settings: Settings) -> dict[str, Any]:
+    """What makes two fits the same: every setting by its name, and a digest of the columns that are read."""
+    identity: dict[str, Any] = {}
+
+    for name, value in dataclasses.asdict(settings).items():
+        identity |= value if isinstance(value, dict) else {name: value}
+    digest = hashlib.sha256()
+    for name in ("unique_id", "ds", "y", *settings.past, *settings.future, *settings.static):
+        column = table[name]
+        plain = column.astype(str) if column.dtype.kind == "O" else column
+        digest.update(f"{name} {plain.dtype.str} {plain.shape}".encode() + np.ascontiguousarray(plain).tobytes())
+    return identity | {"data": digest.hexdigest()}

@@ -1,0 +1,158 @@
+"""A forecaster in the manner of scikit-learn: parameters as they were given, ``fit`` returns self."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from grus.errors import InputError
+from grus.model import Model, load
+from grus.tasks.forecast.backtest import backtest
+from grus.tasks.forecast.evaluate import evaluate
+from grus.tasks.forecast.predict import predict, task_of
+from grus.tasks.forecast.report import Report
+from grus.tasks.forecast.settings import Architecture, Optimiser, Settings, Trainer
+from grus.tasks.forecast.table import Table, as_table
+
+__all__ = ["Forecaster"]
+
+
+class Forecaster:
+    """One GRU for all series of a table: forecasts ``horizon`` steps ahead, with quantiles.
+
+    The parameters are those of :class:`Settings`; they are checked by ``fit``. Data is a path, a DataFrame, a dict of
+    columns or a :class:`Table`, with the columns unique_id, ds, y and the covariates. After ``fit`` the attribute
+    ``model_`` is the trained :class:`grus.Model`.
+
+    >>> forecaster = Forecaster(horizon=12).fit("sales.csv")  # doctest: +SKIP
+    >>> forecaster.predict().write("forecast.csv")  # doctest: +SKIP
+    """
+
+    model_: Model
+
+    def __init__(
+        self,
+        horizon: int,
+        *,
+        window: int | None = None,
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+        past: Sequence[str] = (),
+        future: Sequence[str] = (),
+        static: Sequence[str] = (),
+        freq: str | None = None,
+        season: int | None = None,
+        scale: str = "auto",
+        architecture: Architecture | None = None,
+        optimiser: Optimiser | None = None,
+        trainer: Trainer | None = None,
+    ) -> None:
+        self.horizon = horizon
+        self.window = window
+        self.quantiles = quantiles
+        self.past = past
+        self.future = future
+        self.static = static
+        self.freq = freq
+        self.season = season
+        self.scale = scale
+        self.architecture = architecture
+        self.optimiser = optimiser
+        self.trainer = trainer
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters by name, as they were given."""
+        return {name: getattr(self, name) for name in _parameters()}
+
+    def set_params(self, **params: Any) -> Forecaster:
+        """Change parameters by name. Raises InputError for one that does not exist."""
+        unknown = sorted(set(params) - set(_parameters()))
+        if unknown:
+            raise InputError(f"Forecaster has no parameter {unknown[0]!r}; it has {', '.join(_parameters())}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    @property
+    def settings(self) -> Settings:
+        """The parameters, checked. Raises InputError that names the one that is wrong."""
+        given = {name: value for name, value in self.get_params().items() if value is not None}
+        names = {name: tuple(given[name]) for name in ("past", "future", "static") if _is_list(given[name])}
+        return Settings(**given | names)
+
+    def fit(self, df: Any, *, progress: bool = False) -> Forecaster:
+        """Train on all series of ``df`` and return self. Needs PyTorch; raises InputError for data that do not fit."""
+        from grus.tasks.forecast.fit import fit
+
+        table = as_table(df)
+        self.model_ = fit(table, self.settings, progress=progress)
+        self._table = table
+        return self
+
+    def predict(self, df: Any = None, future: Any = None) -> Table:
+        """Forecasts after the end of each series of ``df``, by default of what it was fitted to.
+
+        future: the future covariates over the horizon. See :func:`grus.tasks.forecast.predict`.
+        """
+        return predict(self._model(), self._data(df), future)
+
+    def evaluate(self, df: Any, windows: int = 1, step: int | None = None) -> Report:
+        """The fitted model's errors on the ends of ``df``. See :func:`grus.tasks.forecast.evaluate`."""
+        return evaluate(self._model(), df, windows, step)
+
+    def backtest(self, df: Any, windows: int = 3, step: int | None = None, *, progress: bool = False) -> Report:
+        """Train on what lies before the first of ``windows`` cutoffs, then forecast from each and compare with what
+        came, beside naive and seasonal naive forecasts. The fitted model, if any, stays as it is.
+
+        Raises InputError when the series are too short for the windows.
+        """
+        return backtest(df, self.settings, windows, step, progress=progress)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model, one .safetensors file that :func:`grus.load` and the command line read too."""
+        self._model().save(path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Forecaster:
+        """A fitted forecaster from a model file. Raises InputError for a file that is none."""
+        model = load(path)
+        task = task_of(model)
+        forecaster = Forecaster(
+            task.horizon,
+            window=task.window,
+            quantiles=task.quantiles,
+            past=tuple(c.name for c in task.past),
+            future=tuple(c.name for c in task.future),
+            static=tuple(c.name for c in task.static),
+            freq=task.frequency,
+            season=task.season,
+            scale=task.scale,
+        )
+        forecaster.model_ = model
+        return forecaster
+
+    def _model(self) -> Model:
+        if not hasattr(self, "model_"):
+            raise InputError("this Forecaster is not fitted yet: call fit first, or Forecaster.load")
+        return self.model_
+
+    def _data(self, df: Any) -> Any:
+        if df is None and not hasattr(self, "_table"):
+            raise InputError(
+                "predict needs the series to forecast: a loaded Forecaster does not keep what it was fitted to"
+            )
+        return self._table if df is None else df
+
+    def __repr__(self) -> str:
+        plain = inspect.signature(Forecaster).parameters
+        changed = [f"{n}={v!r}" for n, v in self.get_params().items() if n == "horizon" or v != plain[n].default]
+        return f"Forecaster({', '.join(changed)})"
+
+
+def _parameters() -> list[str]:
+    return list(inspect.signature(Forecaster).parameters)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)

@@ -1,0 +1,185 @@
+"""A table on its grid: every series a row of one matrix, right-aligned, gaps and the time before its start as NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.tasks.forecast.frequency import Frequency, positions
+from grus.tasks.forecast.table import Table, is_absent
+from grus.tasks.forecast.times import Times, format_times
+
+__all__ = ["Panel", "make_panel"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """N series of at most T steps; column T - 1 is the present of each, the last step at which y is known.
+
+    ids: [N] as they came. present: [N] the time of column T - 1. y: [N, T], NaN where missing.
+    past: [N, T, number of past covariates]. future: [N, T + horizon, number of future covariates], the last horizon
+    columns after the present. static: by name [N] floats or text.
+    """
+
+    ids: NDArray[Any]
+    frequency: Frequency
+    present: Times
+    horizon: int
+    y: Floats
+    past: Floats
+    future: Floats
+    static: dict[str, NDArray[Any]]
+
+    @property
+    def steps(self) -> int:
+        return int(self.y.shape[1])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[N] steps from a series' first value of y to the present; 0 when it has none."""
+        known = ~np.isnan(self.y)
+        return np.where(known.any(axis=1), self.steps - known.argmax(axis=1), 0)
+
+    def before(self, steps: int) -> Panel:
+        """The panel as it was ``steps`` ago: the same series without what they learnt since."""
+        if steps == 0:
+            return self
+        keep = max(self.steps - steps, 0)
+        units = self.frequency.units(self.present) - steps * self.frequency.step
+        return replace(
+            self,
+            present=self.frequency.times(units),
+            y=self.y[:, :keep],
+            past=self.past[:, :keep],
+            future=self.future[:, : keep + self.horizon],
+        )
+
+    def take(self, rows: NDArray[np.int64]) -> Panel:
+        """The panel of some of the series, no wider than they need."""
+        first = self.steps - int(self.lengths[rows].max(initial=0))
+        return replace(
+            self,
+            ids=self.ids[rows],
+            present=self.present[rows],
+            y=self.y[rows, first:],
+            past=self.past[rows, first:],
+            future=self.future[rows, first:],
+            static={name: values[rows] for name, values in self.static.items()},
+        )
+
+
+def make_panel(
+    table: Table,
+    frequency: Frequency,
+    horizon: int,
+    *,
+    past: Sequence[str] = (),
+    future: Sequence[str] = (),
+    static: Sequence[str] = (),
+    ahead: Table | None = None,
+) -> Panel:
+    """The table on its grid. A series' present is its last row with a value of y; what past covariates say after it
+    is not read. ``ahead`` has the future covariates' rows after the present, where the table itself has not.
+
+    Raises InputError for a column that is missing or of the wrong kind, a time off the grid, a series without any
+    value of y, or a static column that changes within a series.
+    """
+    steps = positions(frequency, table.times, table.starts, table.ids)
+    known = ~np.isnan(table["y"])
+    count = len(table.ids)
+    first = np.full(count, np.iinfo(np.int64).max)
+    last = np.full(count, -1)
+    np.minimum.at(first, table.codes[known], steps[known])
+    np.maximum.at(last, table.codes[known], steps[known])
+    if (last < 0).any():
+        name = table.ids[int((last < 0).argmax())]
+        raise InputError(f"{table.source}: series {name!s} has no value of y at all: leave it out, or fill it in")
+    width = int((last - first).max()) + 1
+    columns = width - 1 - last[table.codes] + steps
+
+    def place(values: Floats, size: int) -> Floats:
+        matrix = np.full((count, size), np.nan)
+        inside = (columns >= 0) & (columns < size)
+        matrix[table.codes[inside], columns[inside]] = values[inside]
+        return matrix
+
+    def stack(matrices: list[Floats], size: int) -> Floats:
+        return np.stack(matrices, axis=2) if matrices else np.empty((count, size, 0))
+
+    known_ahead = stack([place(table.numeric(name), width + horizon) for name in future], width + horizon)
+    if ahead is not None and future:
+        _fill_ahead(known_ahead, ahead, table, frequency, last, width, future)
+    origin = frequency.units(table.times[table.starts])
+    return Panel(
+        ids=table.ids,
+        frequency=frequency,
+        present=frequency.times(origin + last * frequency.step),
+        horizon=horizon,
+        y=place(table["y"], width),
+        past=stack([place(table.numeric(name), width) for name in past], width),
+        future=known_ahead,
+        static={name: _static(table, name) for name in static},
+    )
+
+
+def _fill_ahead(
+    matrix: Floats,
+    ahead: Table,
+    table: Table,
+    frequency: Frequency,
+    last: NDArray[np.int64],
+    width: int,
+    names: Sequence[str],
+) -> None:
+    """Put the rows of ``ahead`` where the table says nothing; series the table does not have are passed over."""
+    index = {str(name): i for i, name in enumerate(table.ids)}
+    row_series = np.array([index.get(str(name), -1) for name in ahead.ids])[ahead.codes]
+    rows = np.flatnonzero(row_series >= 0)
+    series = row_series[rows]
+    fits = frequency.fits(ahead.times[rows])
+    units = frequency.units(ahead.times[rows]) - frequency.units(table.times[table.starts])[series]
+    steps, rest = np.divmod(units, frequency.step)
+    off = ~fits | (rest != 0)
+    if off.any():
+        row = int(rows[off.argmax()])
+        text = format_times(ahead.times[row : row + 1])[0]
+        raise InputError(f"{ahead.where(row, 'ds')} is {text}, not on the grid {frequency.name!r} of the series")
+    columns = width - 1 - last[series] + steps
+    inside = (columns >= 0) & (columns < matrix.shape[1])
+    series, columns, rows = series[inside], columns[inside], rows[inside]
+    for k, name in enumerate(names):
+        values = ahead.numeric(name)[rows]
+        open_cells = np.isnan(matrix[series, columns, k])
+        matrix[series[open_cells], columns[open_cells], k] = values[open_cells]
+
+
+def _static(table: Table, name: str) -> NDArray[Any]:
+    """[N] the one value of each series, float64 or text."""
+    if table.is_numeric(name):
+        values = table.numeric(name)
+        empty = np.isnan(values)
+    else:
+        values = np.array(["" if is_absent(v) else str(v).strip() for v in table.column(name).tolist()])
+        empty = values == ""
+    count = len(table.ids)
+    rows = np.flatnonzero(~empty)
+    series, where_first = np.unique(table.codes[rows], return_index=True)
+    if series.size < count:
+        lacking = table.ids[np.setdiff1d(np.arange(count), series)[0]]
+        raise InputError(f"{table.source}: static column {name!r} has no value for series {lacking!s}: fill it in")
+    one = values[rows[where_first]]
+    differs = ~empty & (values != one[table.codes])
+    if differs.any():
+        row = int(differs.argmax())
+        raise InputError(
+            f"{table.where(row, name)} is {values[row]}, but series {table['unique_id'][row]!s} had "
+            f"{one[table.codes[row]]}: a static column has one value a series (else give it as past or future)"
+        )
+    return one

@@ -1,0 +1,134 @@
+"""From a table and a person's settings to a panel and the task: everything measured on the data before training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from grus.errors import InputError
+from grus.spec import Categorical, Forecast, Numeric
+from grus.tasks.forecast.frequency import Frequency, default_season, infer, parse
+from grus.tasks.forecast.panel import Panel, make_panel
+from grus.tasks.forecast.settings import Settings
+from grus.tasks.forecast.table import Table
+from grus.tasks.forecast.times import format_times
+from grus.tasks.forecast.windows import LEAST_COUNT
+
+__all__ = ["ALL", "prepare"]
+
+ALL = "*"  # in trained_until: every series that is not listed
+LISTED = 20_000  # series whose ends are listed one by one; beyond it their latest stands for all
+LONGEST = 512  # steps the GRU reads unless told otherwise
+SMALLEST = 1e-100  # unit of all
+SMALL = 1e-3  # of the median of |y|: the least unit on the linear scale
+
+
+def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
+    """The panel of a table to train on, and the task as far as it is known before training.
+
+    What is measured (the covariates' mean and spread) is measured before the last ``horizon`` steps, which early
+    stopping holds back.
+
+    Raises InputError for a column that is missing or of the wrong kind, times off the grid, series too short for the
+    horizon, or values that are not positive where the log scale is asked for.
+    """
+    frequency = parse(settings.freq) if settings.freq else infer(table.times, table.starts, table.source)
+    panel = make_panel(
+        table, frequency, settings.horizon, past=settings.past, future=settings.future, static=settings.static
+    )
+    longest = int(panel.lengths.max())
+    if longest < settings.horizon + LEAST_COUNT:
+        raise InputError(
+            f"{table.source}: horizon {settings.horizon} needs a series of at least {settings.horizon + LEAST_COUNT} "
+            f"steps to learn from, but the longest has {longest}: shorten the horizon (--horizon), or bring more data"
+        )
+    season = default_season(frequency) if settings.season is None else settings.season
+    season = min(season, max(longest // 2, 1))  # a cycle that was never seen twice is none
+    train = panel.before(settings.horizon)
+    known = np.abs(train.y[~np.isnan(train.y) & (train.y != 0)])
+    return panel, Forecast(
+        horizon=settings.horizon,
+        window=settings.window or min(longest, LONGEST),
+        quantiles=settings.quantiles,
+        frequency=frequency.name,
+        season=season,
+        scale=_scale(panel, settings),
+        floor=max(SMALL * float(np.median(known)), SMALLEST) if known.size else 1.0,
+        lags=default_lags(season),
+        past=tuple(_numeric(name, train.past[:, :, k]) for k, name in enumerate(settings.past)),
+        future=tuple(_numeric(name, train.future[:, :, k]) for k, name in enumerate(settings.future)),
+        static=tuple(_static(name, panel) for name in settings.static),
+        trained_until=trained_until(panel),
+    )
+
+
+def default_lags(season: int) -> int:
+    """One season, within bounds; what does well on the M3 competition's series, whose last part was held back."""
+    return 6 if season == 1 else min(max(season, 8), 24)
+
+
+def _scale(panel: Panel, settings: Settings) -> Literal["log", "linear"]:
+    positive = not (panel.y <= 0).any()
+    if settings.scale == "log" and not positive:
+        row, column = np.argwhere(panel.y <= 0)[0]
+        raise InputError(
+            f"scale 'log' needs positive values, but series {panel.ids[row]!s} has y = {panel.y[row, column]:g}: "
+            "take the linear scale (--scale linear, scale='linear')"
+        )
+    return "log" if positive and settings.scale != "linear" else "linear"
+
+
+def _numeric(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Numeric:
+    known = values[~np.isnan(values)]
+    if not known.size:
+        raise InputError(f"covariate {name!r} has no value before the last steps that are held back: leave it out")
+    std = float(known.std())
+    return Numeric(name, float(known.mean()), std if std > 1e-12 * float(np.abs(known).max(initial=0)) else 1.0)
+
+
+def _static(name: str, panel: Panel) -> Numeric | Categorical:
+    values = panel.static[name]
+    if values.dtype.kind == "f":
+        return _numeric(name, values)
+    return Categorical(name, tuple(sorted(set(values.tolist()))))
+
+
+def trained_until(panel: Panel) -> tuple[tuple[str, str], ...]:
+    """(series, time of its present) of each series, or one pair for all where they are many or end together."""
+    latest = panel.present.max()
+    if len(panel.ids) > LISTED or (panel.present == latest).all():
+        return ((ALL, format_times(np.array([latest]))[0]),)
+    return tuple(zip(map(str, panel.ids.tolist()), format_times(panel.present), strict=True))
+
+
+def trained_times(task: Forecast, panel: Panel) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """[N] the last unit (of ``panel.frequency``) each series was trained on; the least integer for one it was not."""
+    ends = dict(task.trained_until)
+    texts = [ends.get(str(name), ends.get(ALL, "")) for name in panel.ids.tolist()]
+    kind = "datetime64[us]" if panel.present.dtype.kind == "M" else np.int64
+    units = np.full(len(texts), np.iinfo(np.int64).min)
+    known = np.array([bool(t) for t in texts])
+    try:
+        times = np.array([t for t in texts if t], dtype=str).astype(kind)
+    except ValueError:
+        raise InputError("the model was trained on another kind of time (dates or steps) than the table has") from None
+    if times.size:
+        units[known] = panel.frequency.units(times)
+    return units
+
+
+def panel_for(task: Forecast, table: Table, ahead: Table | None = None) -> Panel:
+    """The panel of a table for a model that is trained. Raises as :func:`make_panel` does."""
+    return make_panel(
+        table,
+        parse(task.frequency),
+        task.horizon,
+        past=[c.name for c in task.past],
+        future=[c.name for c in task.future],
+        static=[c.name for c in task.static],
+        ahead=ahead,
+    )
+
+
+__all__ += ["Frequency", "default_lags", "panel_for", "trained_times", "trained_until"]

@@ -1,0 +1,255 @@
+"""A long table of series: unique_id, ds, y and covariates, as NumPy columns sorted by series and time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.tasks.forecast.times import Times, format_times, parse_times
+
+__all__ = ["Table", "as_table", "is_absent"]
+
+MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "<na>"})  # a cell without a value, in any case
+LARGEST = 1e100  # beyond it squares would overflow; no measurement is
+Column = NDArray[Any]
+
+
+class Table(Mapping[str, Column]):
+    """Columns by name, equally long; rows sorted by series (in order of first appearance), then by time.
+
+    unique_id: the series, as it came. ds: int64 steps or datetime64[us]. y: float64, NaN where missing; there only
+    with ``target``. Every other column is kept as it came; :meth:`numeric` reads one as numbers.
+
+    ``columns`` is any mapping or frame whose columns ``np.asarray`` understands (a dict, pandas, polars). ``source``
+    and ``lines`` (the line of each row in its file) make the messages.
+
+    Raises InputError for a missing column, a time that is none, text in y, infinities, or a (series, time) twice.
+    """
+
+    def __init__(
+        self,
+        columns: Any,
+        *,
+        source: str = "the table",
+        lines: NDArray[np.int64] | None = None,
+        target: bool = True,
+        id_col: str = "unique_id",
+        time_col: str = "ds",
+        target_col: str = "y",
+    ) -> None:
+        self.source = source
+        names = getattr(
+            columns, "column_names", getattr(columns, "columns", columns)
+        )  # pyarrow; pandas, polars; a dict
+        raw = {str(name): _column(columns, name) for name in names}
+        wanted = {"unique_id": id_col, "ds": time_col} | ({"y": target_col} if target or target_col in raw else {})
+        _check_columns(raw, wanted, source)
+        self._names = {theirs: ours for ours, theirs in wanted.items()}
+        self._lines = np.arange(1, len(raw[id_col]) + 1) if lines is None else lines
+        self._unit = "row" if lines is None else "line"
+        taken = set(wanted.values())
+        self._columns = {ours: raw[theirs] for ours, theirs in wanted.items()}
+        self._columns |= {name: raw[name] for name in raw if name not in taken and name not in wanted}
+        self._read_keys()
+        if "y" in wanted:
+            self._columns["y"] = self.numeric("y")
+
+    def _read_keys(self) -> None:
+        """Parse ids and times, sort the rows, and refuse a (series, time) that is there twice."""
+        ids = self._columns["unique_id"]
+        if ids.dtype.kind not in "iu":
+            ids = np.array(["" if is_absent(v) else str(v) for v in ids.tolist()], dtype=str)
+            if (ids == "").any():
+                raise InputError(f"{self.where(int((ids == '').argmax()), 'unique_id')} is empty: name the series")
+        times = parse_times(self._columns["ds"], lambda row: self.where(row, "ds"))
+        unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+        rank = np.empty(unique.size, dtype=np.int64)
+        rank[np.argsort(first, kind="stable")] = np.arange(unique.size)
+        codes = rank[inverse.reshape(-1)]
+        order = np.lexsort((times, codes))
+        self._columns = {
+            name: column[order] for name, column in (self._columns | {"unique_id": ids, "ds": times}).items()
+        }
+        self._lines = self._lines[order]
+        self.codes: NDArray[np.int64] = codes[order]
+        again = (np.diff(self.codes) == 0) & (self.times[1:] == self.times[:-1])
+        if again.any():
+            row = int(again.argmax())
+            a, b = sorted((int(self._lines[row]), int(self._lines[row + 1])))
+            raise InputError(
+                f"{self.source}, {self._unit} {b}: series {self['unique_id'][row]!s} has ds {self.time_text(row)} "
+                f"twice (first in {self._unit} {a}): keep one row for each series and time"
+            )
+        self.starts: NDArray[np.int64] = np.flatnonzero(np.diff(self.codes, prepend=-1))
+
+    def __getitem__(self, name: str) -> Column:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self._lines)
+
+    @property
+    def ids(self) -> Column:
+        """[N] the series, in order of first appearance; series i has the rows starts[i] to starts[i + 1]."""
+        return self._columns["unique_id"][self.starts]
+
+    @property
+    def times(self) -> Times:
+        return self._columns["ds"]
+
+    def time_text(self, row: int) -> str:
+        return format_times(self.times[row : row + 1])[0]
+
+    def where(self, row: int, column: str) -> str:
+        """File, line and column of a cell, as the user names them: the start of a message."""
+        theirs = next((t for t, ours in self._names.items() if ours == column), column)
+        return f"{self.source}, {self._unit} {int(self._lines[row])}: {theirs}"
+
+    def numeric(self, name: str) -> NDArray[np.float64]:
+        """The column as float64, NaN where a cell is empty. Raises InputError for text and for infinities."""
+        values = self.column(name)
+        if values.dtype.kind in "biuf":
+            numbers = values.astype(np.float64)
+        else:
+            numbers = _numbers(values)
+            empty = np.flatnonzero(np.isnan(numbers))
+            bad = empty[~_missing(values[empty])]
+            if bad.size:
+                value = values[bad[0]]
+                hint = "use a point for decimals" if "," in str(value) else "leave the cell empty where it is missing"
+                raise InputError(f"{self.where(int(bad[0]), name)} is {str(value)!r}, expected a number ({hint})")
+        wild = np.abs(numbers) > LARGEST
+        if wild.any():
+            row = int(wild.argmax())
+            raise InputError(f"{self.where(row, name)} is {numbers[row]}, expected a finite number or an empty cell")
+        return numbers
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether every cell of the column is a number or empty."""
+        values = self.column(name)
+        return values.dtype.kind in "biuf" or bool((~np.isnan(_numbers(values)) | _missing(values)).all())
+
+    def column(self, name: str) -> Column:
+        """The column as it came. Raises InputError that says which columns there are."""
+        if name not in self._columns:
+            raise InputError(f"{self.source} has no column {name!r}; it has {', '.join(map(repr, self._columns))}")
+        return self._columns[name]
+
+    def rows(self, mask: NDArray[np.bool_]) -> Table:
+        """The table of the rows where ``mask`` is true, still sorted, each knowing its line."""
+        table = Table.__new__(Table)
+        table.__dict__ |= self.__dict__
+        table._columns = {name: column[mask] for name, column in self._columns.items()}
+        table._lines = self._lines[mask]
+        table.codes = np.unique(self.codes[mask], return_inverse=True)[1].reshape(-1)
+        table.starts = np.flatnonzero(np.diff(table.codes, prepend=-1))
+        return table
+
+    def to_pandas(self) -> Any:
+        """The table as a pandas.DataFrame (pandas must be installed)."""
+        return import_module("pandas").DataFrame(dict(self))
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a CSV file, or Parquet where the name ends so; whole or not at all."""
+        from grus.tasks.forecast.tablefile import write
+
+        write(self, path)
+
+    @staticmethod
+    def read(
+        path: str | os.PathLike[str],
+        *,
+        target: bool = True,
+        id_col: str = "unique_id",
+        time_col: str = "ds",
+        target_col: str = "y",
+    ) -> Table:
+        """The table in a CSV or Parquet file. Raises InputError that names the file, the line and what to do."""
+        from grus.tasks.forecast.tablefile import read
+
+        columns, lines = read(path)
+        return Table(
+            columns,
+            source=os.fspath(path),
+            lines=lines,
+            target=target,
+            id_col=id_col,
+            time_col=time_col,
+            target_col=target_col,
+        )
+
+    def __repr__(self) -> str:
+        return f"Table({len(self.ids)} series, {self.num_rows} rows, columns {', '.join(self._columns)})"
+
+
+def as_table(data: Any, *, target: bool = True) -> Table:
+    """``data`` as a Table: one already, a path, or any mapping or frame of columns."""
+    if isinstance(data, Table):
+        return data
+    if isinstance(data, (str, os.PathLike)):
+        return Table.read(data, target=target)
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__iter__") or isinstance(data, (list, tuple, np.ndarray)):
+        raise InputError(f"the data is a {type(data).__name__}, expected a path, a DataFrame or a dict of columns")
+    return Table(data, target=target)
+
+
+def _column(columns: Any, name: Any) -> Column:
+    values = np.asarray(columns[name])
+    if values.ndim != 1:
+        raise InputError(f"column {name!r} has the shape {values.shape}, expected one value a row")
+    if values.dtype.kind in "OS" and values.size and all(isinstance(v, bytes) for v in values.tolist()):
+        return np.array([v.decode() for v in values.tolist()], dtype=str)
+    return values
+
+
+def _check_columns(raw: dict[str, Column], wanted: dict[str, str], source: str) -> None:
+    flags = {"unique_id": "--id-col", "ds": "--time-col", "y": "--target-col"}
+    for ours, theirs in wanted.items():
+        if theirs not in raw:
+            there = ", ".join(map(repr, raw)) or "none"
+            raise InputError(
+                f"{source} has no column {theirs!r}; it has {there}. Name the right one with {flags[ours]} "
+                f"({flags[ours][2:].replace('-', '_')} in Python)"
+            )
+    if len(set(wanted.values())) < len(wanted):
+        raise InputError(f"{source}: {', '.join(wanted)} must be different columns, got {list(wanted.values())}")
+    sizes = {name: len(column) for name, column in raw.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"{source} has columns of unequal length: {sizes}")
+    if not next(iter(sizes.values())):
+        raise InputError(f"{source} has a header but no rows: there is nothing to forecast")
+
+
+def is_absent(value: object) -> bool:
+    """Whether a cell of a frame holds nothing: None, NaN, NaT or pandas' NA."""
+    return value is None or (str(value) in ("nan", "NaT", "<NA>") and not isinstance(value, str))
+
+
+def _missing(values: Column) -> NDArray[np.bool_]:
+    return np.array([str(v).strip().lower() in MISSING for v in values.tolist()], dtype=bool)
+
+
+def _numbers(values: Column) -> NDArray[np.float64]:
+    """float64 where a cell is a number, NaN elsewhere."""
+    return np.array([_number(value) for value in values.tolist()], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value) if not (isinstance(value, str) and "_" in value) else math.nan  # Python reads 1_000
+    except (TypeError, ValueError):
+        return math.nan

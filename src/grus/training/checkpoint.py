@@ -1,0 +1,152 @@
+"""A journal of trainings in one file: what is finished, and the exact state of what is not.
+
+A fit is a chain of named trainings (the members of an ensemble, a search, a refit). The journal keeps the weights of
+every finished one and all that the running one needs to go on to the same bits. It is one .safetensors file with
+JSON in its metadata, written whole or not at all; nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.files import write_whole
+
+__all__ = ["Journal", "Running", "Result"]
+
+FORMAT = 1
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished training.
+
+    arrays: the weights to keep, by name. step: how many updates they had. score: their validation metric, None
+    without validation. curve: what was measured on the way, rows of step, loss and validation.
+    """
+
+    arrays: Arrays
+    step: int
+    score: float | None
+    curve: list[dict[str, Any]]
+
+
+@dataclass
+class Running:
+    """The running training: its name, the updates done, its arrays, and numbers that go to JSON."""
+
+    name: str
+    step: int
+    arrays: Arrays
+    numbers: dict[str, Any]
+
+
+@dataclass
+class Journal:
+    """The journal of one fit.
+
+    path: the file, or None to keep nothing on disk.
+    identity: what makes two fits the same, by name ("settings.hidden_size", "data", …), as JSON values.
+    interval: seconds between two periodic writes.
+    """
+
+    path: Path | None
+    identity: dict[str, Any]
+    interval: float = 20.0
+    finished: dict[str, Result] = field(default_factory=dict)
+    running: Running | None = None
+    written: float = field(default_factory=time.monotonic)
+
+    @property
+    def due(self) -> bool:
+        return self.path is not None and time.monotonic() - self.written >= self.interval
+
+    def update(self, running: Running) -> None:
+        self.running = running
+        self.write()
+
+    def finish(self, name: str, result: Result) -> None:
+        self.finished[name] = result
+        self.running = None
+        self.write()
+
+    def write(self) -> None:
+        """Write the file, if there is one. Raises OSError where that fails; the old file then stands."""
+        if self.path is None:
+            return
+        from safetensors.numpy import save
+
+        arrays: dict[str, NDArray[Any]] = {}
+        head: dict[str, Any] = {"format": FORMAT, "identity": self.identity, "finished": {}, "running": None}
+        for name, result in self.finished.items():
+            arrays |= {f"finished/{name}/{key}": array for key, array in result.arrays.items()}
+            head["finished"][name] = {"step": result.step, "score": result.score, "curve": result.curve}
+        if self.running is not None:
+            arrays |= {f"running/{key}": array for key, array in self.running.arrays.items()}
+            head["running"] = {"name": self.running.name, "step": self.running.step, "numbers": self.running.numbers}
+        contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        write_whole(self.path, save(contiguous, metadata={"grus.checkpoint": json.dumps(head, allow_nan=False)}))
+        self.written = time.monotonic()
+
+    @staticmethod
+    def open(path: str | os.PathLike[str] | None, identity: dict[str, Any], *, resume: bool = False) -> Journal:
+        """A new journal, or with ``resume`` the one in the file.
+
+        Raises InputError when a file is there and ``resume`` is not asked for, is not there although it is, is no
+        checkpoint, or belongs to a fit with another identity: the message then says what differs.
+        """
+        identity = json.loads(json.dumps(identity))
+        if path is None:
+            if resume:
+                raise InputError("resume is True, but checkpoint is None: give the path of the checkpoint")
+            return Journal(None, identity)
+        journal = Journal(Path(path), identity)
+        exists = Path(path).exists()
+        if resume and not exists:
+            raise InputError(f"there is no checkpoint {os.fspath(path)!r} to resume from: start without resume")
+        if exists and not resume:
+            raise InputError(f"the checkpoint {os.fspath(path)!r} is left of an unfinished fit: resume, or delete it")
+        if resume:
+            journal._read()
+        return journal
+
+    def _read(self) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(os.fspath(self.path or ""), framework="numpy") as file:
+                head = json.loads((file.metadata() or {})["grus.checkpoint"])
+                if head["format"] != FORMAT:
+                    raise InputError(f"{str(self.path)!r} has the format {head['format']!r}, expected {FORMAT}")
+                _compare(str(self.path), head["identity"], self.identity)
+                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                for name, row in head["finished"].items():
+                    self.finished[name] = Result(_below(arrays, f"finished/{name}/"), **row)
+                if head["running"] is not None:
+                    self.running = Running(arrays=_below(arrays, "running/"), **head["running"])
+        except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise InputError(f"{str(self.path)!r} is not a checkpoint of Grus, or is damaged: {error}") from None
+
+
+def _below(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
+    return {key[len(prefix) :]: array for key, array in arrays.items() if key.startswith(prefix)}
+
+
+def _compare(path: str, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differing = [key for key in wanted | stored if stored.get(key) != wanted.get(key)]
+    if differing:
+        words = ", ".join(
+            "the data are not the same" if key == "data" else f"{key} was {stored.get(key)!r}, is {wanted.get(key)!r}"
+            for key in differing[:3]
+        )
+        raise InputError(f"cannot resume from {path!r}: {words}; make both the same, or delete it to start again")

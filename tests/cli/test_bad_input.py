@@ -1,0 +1,164 @@
+"""Bad input to the command line: one line on stderr that says what to do, exit status 2, and nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from grus.cli import main
+from grus.model import Model
+from grus.spec import GRU, Spec, parameters
+
+Files = dict[str, str]
+
+
+def monthly(count: int = 30, extra: str = "") -> str:
+    rows = [f"a,{2000 + i // 12}-{i % 12 + 1:02d}-01,{10 + i % 7}" for i in range(count)]
+    return "unique_id,ds,y\n" + "\n".join(rows) + "\n" + extra
+
+
+@pytest.fixture
+def failing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], str]:
+    """Run a command that must fail; gives its one line. What was there is untouched, and nothing was added."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRUS_DEBUG", raising=False)
+
+    def run(command: str) -> str:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert main(command.split()) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("grus: error: ")
+        assert captured.err.count("\n") == 1
+        assert captured.err.endswith("\n")
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+        return captured.err
+
+    return run
+
+
+FIT = "forecast fit data.csv --horizon 6 -o model.safetensors --quiet"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (monthly().replace("unique_id,ds,y", "unique_id,ds,sales"), ["no column 'y'", "'sales'", "--target-col"]),
+        (monthly().replace("unique_id,ds,y", "shop,ds,y"), ["no column 'unique_id'", "'shop'", "--id-col"]),
+        (monthly().replace("unique_id,ds,y", "unique_id,month,y"), ["no column 'ds'", "'month'", "--time-col"]),
+        (monthly(extra="a,soon,1\n"), ["data.csv, line 32", "ds", "'soon'", "2020-01-31"]),
+        (monthly(extra="a,2002-13-01,1\n"), ["data.csv, line 32", "ds", "'2002-13-01'"]),
+        (monthly(extra="a,2002-07-01,many\n"), ["data.csv, line 32", "y", "'many'", "expected a number"]),
+        (monthly(extra="a,2002-07-01,inf\n"), ["data.csv, line 32", "y", "inf", "finite"]),
+        (monthly(extra="a,2001-01-01,5\n"), ["data.csv, line 32", "2001-01-01", "twice", "line 14"]),
+        (monthly(extra="a,2002-07-15,5\n"), ["data.csv", "--freq"]),
+        ("", ["data.csv", "empty"]),
+        ("unique_id,ds,y\n", ["data.csv", "no rows"]),
+        (monthly(5), ["horizon", "6"]),
+        ("unique_id,ds,y\na,2000-01-01,\na,2000-02-01,\n", ["no value of y"]),
+        (monthly(extra="a,2002-07-01\n"), ["data.csv, line 32", "2 cells"]),
+    ],
+)
+def test_bad_tables(failing: Callable[[str], str], tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "data.csv").write_text(text)
+    line = failing(FIT)
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("forecast fit none.csv --horizon 6 -o m", ["none.csv"]),
+        ("forecast fit data.csv --horizon 6 -o none/m", ["--output 'none/m'", "no folder 'none'"]),
+        ("forecast fit data.csv --horizon 6 -o folder", ["--output 'folder'", "is a folder"]),
+        ("forecast fit data.csv --horizon 6 -o data.csv", ["--output 'data.csv'", "is also an input"]),
+        ("forecast fit data.csv --horizon 6 -o m --history m", ["--history", "same file"]),
+        ("forecast fit data.csv --horizon 6 -o m --resume", ["no checkpoint", "m.checkpoint"]),
+        ("forecast fit data.csv --horizon 6 -o old", ["old.checkpoint", "--resume"]),
+        ("forecast fit data.csv --horizon 6 -o old --resume", ["old.checkpoint", "not a checkpoint"]),
+        ("forecast fit data.csv --horizon 0 -o m", ["--horizon", "'0'", "at least 1"]),
+        ("forecast fit data.csv --horizon six -o m", ["--horizon", "'six'"]),
+        ("forecast fit data.csv --horizon 600 -o m", ["horizon", "600"]),
+        ("forecast fit data.csv --horizon 6 -o m --quantiles 0.1,2", ["quantiles", "2"]),
+        ("forecast fit data.csv --horizon 6 -o m --quantiles a", ["--quantiles", "0.1,0.5,0.9"]),
+        ("forecast fit data.csv --horizon 6 -o m --past price", ["price"]),
+        ("forecast fit data.csv --horizon 6 -o m --past p,", ["--past", "price,holiday"]),
+        ("forecast fit data.csv --horizon 6 -o m --freq fortnight", ["fortnight"]),
+        ("forecast fit data.csv --horizon 6 -o m --freq QS", ["2000-02-01", "'QS'"]),
+        ("forecast fit data.csv --horizon 6 -o m --learning-rate 0", ["learning_rate", "0"]),
+        ("forecast fit data.csv --horizon 6 -o m --scale cubic", ["--scale", "cubic"]),
+        ("forecast fit data.csv --horizon 6 -o m --backtest 9", ["9"]),
+        ("forecast fit data.csv -o m", ["--horizon", "--help"]),
+        ("forecast fit data.csv --horizon 6", ["--output"]),
+        ("forecast fit data.csv --horizon 6 -o m --wings 2", ["--wings"]),
+        ("forecast", ["VERB"]),
+        ("", ["TASK"]),
+        ("fly", ["fly"]),
+    ],
+)
+def test_bad_options(failing: Callable[[str], str], tmp_path: Path, command: str, words: list[str]) -> None:
+    (tmp_path / "data.csv").write_text(monthly())
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "old.checkpoint").write_bytes(b"no checkpoint")
+    line = failing(command)
+    for word in words:
+        assert word in line
+
+
+def foreign(path: Path, kind: str) -> None:
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in parameters((GRU(2, 3),)).items()}
+    if kind == "truncated":
+        Model(Spec((GRU(2, 3),)), arrays).save(path)
+        path.write_bytes(path.read_bytes()[:-10])
+    elif kind == "foreign":
+        save_file(arrays, path)
+    elif kind == "no forecaster":
+        Model(Spec((GRU(2, 3),)), arrays).save(path)
+    elif kind == "text":
+        path.write_text(monthly())
+    elif kind == "empty":
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+@pytest.mark.parametrize("kind", ["truncated", "foreign", "no forecaster", "text", "empty", "missing"])
+def test_bad_models(failing: Callable[[str], str], tmp_path: Path, verb: str, kind: str) -> None:
+    (tmp_path / "data.csv").write_text(monthly())
+    foreign(tmp_path / "model.safetensors", kind)
+    line = failing(f"forecast {verb} model.safetensors data.csv -o out")
+    assert "model" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("forecast predict model data.csv -o none/out.csv", ["--output 'none/out.csv'", "no folder"]),
+        ("forecast predict model data.csv -o out.csv --plot none/p.png", ["--plot 'none/p.png'", "no folder"]),
+        ("forecast predict model data.csv -o out.csv --plot out.csv", ["--plot and --output"]),
+        ("forecast predict model data.csv -o model", ["--output 'model'", "is also an input"]),
+        ("forecast predict model data.csv -o out.csv --plot-ids a", ["--plot-ids without --plot"]),
+        ("forecast evaluate model data.csv --windows 0", ["--windows", "'0'"]),
+        ("forecast evaluate model data.csv -o none/out.json", ["--output 'none/out.json'", "no folder"]),
+    ],
+)
+def test_outputs_are_checked_first(
+    failing: Callable[[str], str], tmp_path: Path, command: str, words: list[str]
+) -> None:
+    (tmp_path / "data.csv").write_text(monthly())
+    (tmp_path / "model").write_bytes(b"looked at later")
+    line = failing(command)
+    for word in words:
+        assert word in line
+
+
+def test_a_debugger_wants_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRUS_DEBUG", "1")
+    with pytest.raises(FileNotFoundError):
+        main(["forecast", "evaluate", str(tmp_path / "none"), "data.csv"])

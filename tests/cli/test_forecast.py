@@ -1,0 +1,214 @@
+"""The forecaster from the command line: fit, predict, evaluate; and what is left when they are interrupted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from grus.cli import main
+
+SMALL = ["--horizon", "4", "--hidden-size", "8", "--steps", "30", "--threads", "1"]
+WITHOUT_TORCH = "import sys\nsys.modules['torch'] = None\nfrom grus.cli import main\nsys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data.csv (two series) and a model trained on it."""
+    folder = tmp_path_factory.mktemp("cli")
+    with open(folder / "data.csv", "w") as file:
+        file.write("shop,month,sales\n")
+        for shop, base in (("north", 100.0), ("south, east", 20.0)):
+            for i in range(60):
+                value = base * (1 + 0.3 * math.sin(i * math.pi / 6)) + i
+                file.write(f'"{shop}",{2000 + i // 12}-{i % 12 + 1:02d}-01,{"" if i == 20 else round(value, 3)}\n')
+    arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(folder / "model.safetensors"), *SMALL, *COLUMNS]
+    assert main([*arguments, "--quiet", "--history", str(folder / "history.json")]) == 0
+    return folder
+
+
+COLUMNS = ["--id-col", "shop", "--time-col", "month", "--target-col", "sales"]
+
+
+def grus(*arguments: object, code: str = WITHOUT_TORCH) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_fit_leaves_the_model_and_nothing_else(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} >= {"data.csv", "model.safetensors", "history.json"}
+    assert not list(folder.glob("*checkpoint*"))
+    rows = json.loads((folder / "history.json").read_text())
+    assert {row["training"] for row in rows} == {"search", "training"}
+    assert all(row["loss"] > 0 and row["step"] > 0 for row in rows)
+    assert all("validation" in row for row in rows if row["training"] == "search")
+
+
+def test_predict_without_torch(folder: Path) -> None:
+    out, picture = folder / "out.csv", folder / "out.png"
+    done = grus(
+        "forecast", "predict", folder / "model.safetensors", folder / "data.csv", "-o", out, "--plot", picture, *COLUMNS
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with open(out) as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["unique_id", "ds", "q0.1", "q0.5", "q0.9"]
+    assert [row["unique_id"] for row in rows] == ["north"] * 4 + ["south, east"] * 4
+    assert [row["ds"] for row in rows[:4]] == ["2005-01-01", "2005-02-01", "2005-03-01", "2005-04-01"]
+    assert all(float(row["q0.1"]) <= float(row["q0.5"]) <= float(row["q0.9"]) for row in rows)
+    assert 80 < float(rows[0]["q0.5"]) < 300
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_without_torch(folder: Path) -> None:
+    report = folder / "report.json"
+    done = grus(
+        *("forecast", "evaluate", folder / "model.safetensors", folder / "data.csv", "--windows", 2, "-o", report),
+        *COLUMNS,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in ("GRU", "seasonal naive", "naive", "sMAPE", "MASE"))
+    assert json.loads(report.read_text())["rows"][0]["model"] == "GRU"
+
+
+def test_fit_needs_torch_and_says_so(folder: Path) -> None:
+    target = folder / "none.safetensors"
+    done = grus("forecast", "fit", folder / "data.csv", "-o", target, *SMALL, *COLUMNS)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "grus: error: training needs PyTorch: pip install 'grus[train]'\n"
+    assert not target.exists()
+
+
+def test_unknown_series_in_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "never.csv"
+    arguments = ["forecast", "predict", str(folder / "model.safetensors"), str(folder / "data.csv"), "-o", str(out)]
+    assert main([*arguments, "--plot", str(folder / "never.png"), "--plot-ids", "west", *COLUMNS]) == 2
+    assert "'west'" in capsys.readouterr().err
+    assert not list(folder.glob("never*"))
+
+
+def test_backtest_in_the_same_call(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = folder / "backtested.safetensors"
+    arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *SMALL, *COLUMNS]
+    assert main([*arguments, "--backtest", "2", "--quiet"]) == 0
+    text = capsys.readouterr().out
+    assert "GRU" in text
+    assert "seasonal naive" in text
+    assert "flatter" not in text  # what is hidden was not trained on
+    assert target.exists()
+
+
+def test_a_reader_that_has_gone(folder: Path) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "grus",
+            "forecast",
+            "evaluate",
+            folder / "model.safetensors",
+            folder / "data.csv",
+            *COLUMNS,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (141, b"")
+
+
+LONG = ["--horizon", "4", "--hidden-size", "8", "--steps", "400", "--members", "2", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(folder: Path) -> bytes:
+    target = folder / "unbroken.safetensors"
+    assert main(["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *COLUMNS, *LONG, "--quiet"]) == 0
+    return target.read_bytes()
+
+
+def test_interrupt_and_resume(folder: Path, unbroken: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    target, checkpoint = folder / "broken.safetensors", folder / "broken.safetensors.checkpoint"
+    arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *COLUMNS, *LONG]
+    command = [sys.executable, "-m", "grus", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists():  # written at the first step
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    last = errors.splitlines()[-1]
+    assert last.startswith("grus: stopped at step ")
+    assert last.endswith(f"kept in {checkpoint}: go on with the same command and --resume")
+    assert "Traceback" not in errors
+    assert not target.exists()
+
+    assert main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--seed", "1"]) == 2
+    assert "seed was 0, is 1" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--quiet"]) == 0
+    assert target.read_bytes() == unbroken
+    assert not checkpoint.exists()
+
+
+def test_other_data_is_not_resumed(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from grus.training.interrupt import Interrupt
+
+    target = tmp_path / "model.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Interrupt, "__enter__", lambda self: setattr(self, "requested", True) or self)
+        assert (
+            main(["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *SMALL, *COLUMNS, "--quiet"]) == 130
+        )
+    assert capsys.readouterr().err.startswith("grus: stopped at step 0 of 30 (search)")
+    changed = tmp_path / "changed.csv"
+    changed.write_text((folder / "data.csv").read_text().replace("2004-12-01,", "2004-12-01,1"))
+    assert main(["forecast", "fit", str(changed), "-o", str(target), *SMALL, *COLUMNS, "--quiet", "--resume"]) == 2
+    assert "the data are not the same" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_predicting(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from grus.tasks.forecast import predict
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "forecast_panel", interrupted)
+    out = folder / "interrupted.csv"
+    arguments = ["forecast", "predict", str(folder / "model.safetensors"), str(folder / "data.csv"), "-o", str(out)]
+    assert main([*arguments, *COLUMNS]) == 130
+    assert capsys.readouterr().err == "grus: interrupted\n"
+    assert not out.exists()
+
+
+def test_a_training_that_diverges(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from grus.tasks.forecast import fit
+
+    loss = fit._loss
+    monkeypatch.setattr(fit, "_loss", lambda *arguments: loss(*arguments) * float("nan"))
+    target = folder / "diverged.safetensors"
+    arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *SMALL, *COLUMNS, "--quiet"]
+    assert main(arguments) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("grus: error: the loss became nan ")
+    assert "lower the learning rate (it is 0.004)" in line
+    assert line.count("\n") == 1
+    assert not target.exists()
+    assert (folder / "diverged.safetensors.checkpoint").exists()

@@ -1,0 +1,90 @@
+"""What importing loads, seen from a fresh interpreter: the walls as they are at run time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+HEAVY = {"torch", "pandas", "matplotlib", "pyarrow", "tqdm", "scipy", "safetensors"}
+FREE_OF_TORCH = [
+    "grus",
+    "grus.errors",
+    "grus.files",
+    "grus.kernels",
+    "grus.model",
+    "grus.reference",
+    "grus.session",
+    "grus.spec",
+    "grus.weights",
+    "grus.tasks",
+    "grus.tasks.forecast",
+    "grus.cli",
+]
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_nothing_heavy_is_imported() -> None:
+    # one interpreter, module after module, so that the first to load something heavy is the one that is named
+    code = f"""
+import importlib, json, sys
+loaded = {{}}
+for name in {FREE_OF_TORCH!r}:
+    before = set(sys.modules)
+    importlib.import_module(name)
+    loaded[name] = sorted({{m.partition(".")[0] for m in set(sys.modules) - before}} & set({sorted(HEAVY)!r}))
+print(json.dumps(loaded))
+"""
+    loaded = json.loads(python(code))
+    assert loaded == {name: [] for name in FREE_OF_TORCH}
+
+
+def test_a_model_runs_where_torch_cannot_be_imported() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None  # importing it raises
+import numpy as np
+import grus
+from grus import reference
+from grus.spec import GRU, Linear, Spec, parameters
+
+spec = Spec((GRU(3, 5), Linear(5, 2)))
+random = np.random.default_rng(0)
+arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in parameters(spec.blocks).items()}
+x = random.normal(size=(4, 2, 3)).astype(np.float32)
+y, _ = grus.Session(grus.Model(spec, arrays)).run(x)
+layer = [arrays["0." + name] for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+exact = reference.forward(x, np.zeros((2, 5)), *layer) @ arrays["1.weight"].T + arrays["1.bias"]
+print(np.abs(y - exact).max() < 1e-5)
+"""
+    assert python(code).strip() == "True"
+
+
+def test_import_takes_little_beyond_numpy() -> None:
+    code = """
+import time
+start = time.perf_counter()
+import numpy
+middle = time.perf_counter()
+import grus
+print(time.perf_counter() - middle)
+"""
+    best = min(float(python(code)) for _ in range(5))
+    assert best < 0.2
+
+
+def test_the_layer_says_what_is_missing() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+try:
+    import grus.torch
+except ImportError as error:
+    print(error)
+"""
+    assert "torch" in python(code)

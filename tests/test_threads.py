@@ -1,0 +1,105 @@
+"""Threads: the same bits from several calling threads and in a forked child, nothing spinning when idle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from grus import kernels
+from grus.errors import InputError
+from grus.weights import GRUWeights
+
+RNG = np.random.default_rng(0)
+
+
+def layer(hidden: int, inputs: int) -> kernels.Layer:
+    def draw(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return RNG.uniform(-0.2, 0.2, shape).astype(np.float32)
+
+    rows = 3 * hidden
+    return kernels.Layer(GRUWeights(draw(rows, inputs), draw(rows, hidden), draw(rows), draw(rows)))
+
+
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 192), (40, 64)])  # units shared, then rows shared
+def test_callers_at_once_get_the_bits_of_one(batch: int, hidden: int) -> None:
+    gru = layer(hidden, 24)
+    x = RNG.normal(size=(60, batch, 24)).astype(np.float32)
+    expected, _ = gru.forward(x, threads=1)
+    wrong = []
+
+    def call() -> None:
+        for threads in (1, 2, 3, 2, 4, 2):
+            y, _ = gru.forward(x, threads=threads)
+            if y.tobytes() != expected.tobytes():
+                wrong.append(threads)
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=60)
+        assert not caller.is_alive()
+    assert not wrong
+
+
+def test_a_forked_child_starts_its_own_workers() -> None:
+    gru = layer(192, 24)
+    x = RNG.normal(size=(60, 1, 24)).astype(np.float32)
+    expected, _ = gru.forward(x, threads=2)
+    child = os.fork()
+    if child == 0:
+        y, _ = gru.forward(x, threads=2)
+        os._exit(0 if y.tobytes() == expected.tobytes() else 1)
+    deadline = time.monotonic() + 30
+    status = None
+    while status is None and time.monotonic() < deadline:
+        done, code = os.waitpid(child, os.WNOHANG)
+        status = code if done else None
+        time.sleep(0.01)
+    if status is None:
+        os.kill(child, 9)
+    assert status == 0
+    again, _ = gru.forward(x, threads=2)
+    assert again.tobytes() == expected.tobytes()
+
+
+def test_idle_workers_burn_no_time() -> None:
+    gru = layer(192, 24)
+    gru.forward(RNG.normal(size=(60, 1, 24)).astype(np.float32), threads=2)
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.05
+
+
+def test_set_num_threads() -> None:
+    before = kernels.get_num_threads()
+    try:
+        kernels.set_num_threads(3)
+        assert kernels.get_num_threads() == 3
+    finally:
+        kernels.set_num_threads(before)
+    for bad in (0, -1, 2.0, "2", True, None):
+        with pytest.raises(InputError, match="count is"):
+            kernels.set_num_threads(bad)  # type: ignore[arg-type]
+
+
+def count_in_a_new_process(**environment: str) -> int:
+    kept = {name: value for name, value in os.environ.items() if name != "GRUS_NUM_THREADS"}
+    command = [sys.executable, "-c", "import grus; print(grus.get_num_threads())"]
+    done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def test_environment_variable() -> None:
+    default = count_in_a_new_process()
+    assert 1 <= default <= len(os.sched_getaffinity(0))
+    assert count_in_a_new_process(GRUS_NUM_THREADS=str(default + 2)) == default + 2
+    for junk in ("junk", "0", ""):
+        assert count_in_a_new_process(GRUS_NUM_THREADS=junk) == default
