@@ -61,7 +61,7 @@ GRUS_INLINE void chunk_runs(const walk &c, int64_t s_begin, int64_t s_end, int64
 
 GRUS_INLINE vec one_minus(vec a) { return sub(splat(1.0f), a); }
 
-void recompute(const walk &c, const part &mine, const gru_worker *me) {
+void recompute(const walk &c, const part &mine) {
     const gru_packed *w = c.w;
     int64_t H = w->H, HP = w->HP, I = w->I;
     chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
@@ -108,8 +108,12 @@ void recompute(const walk &c, const part &mine, const gru_worker *me) {
                 }
         });
     });
-    if (w->reset_after) return;
-    if (c.f->shard_units) meet(me);
+}
+
+// Reset before: the candidates of the chunk, once r h of all units is there.
+void recompute_candidates(const walk &c, const part &mine) {
+    const gru_packed *w = c.w;
+    int64_t H = w->H, HP = w->HP;
     chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
         cover<1>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
             float *gates = q.gates + row * q.gates_row;
@@ -165,34 +169,63 @@ void reset_back(const walk &c, const part &mine, int64_t s) {
     });
 }
 
-void walk_back(const walk &c, const part &mine, const gru_worker *me) {
+// From dh = carry + dy of step s to the gradients of its gates and what carries on.
+void gate_gradients(const walk &c, const part &mine, int64_t s) {
     const gru_packed *w = c.w;
     const gru_backward *f = c.f;
     int64_t H = w->H, HP = w->HP;
-    for (int64_t s = c.steps - 1; s >= 0; s--) {
-        const float *dy = f->dy ? f->dy + c.t(s) * f->dy_t : nullptr;
-        for (int64_t b = mine.b0; b < mine.b1; b++)
-            for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V) {
-                float *at = c.row(s, b) + unit, *carry = f->carry + b * HP + unit;
-                vec dh = load(carry);
-                if (dy) dh = add(dh, load_some(dy + b * f->dy_b + unit, H - unit));
-                vec dn = mul(dh, load(at + DN * HP));
-                store(at + DN * HP, dn);
-                store(at + DZ * HP, mul(dh, load(at + DZ * HP)));
-                if (w->reset_after) {
-                    store(at + DR * HP, mul(dn, load(at + DR * HP)));
-                    store(at + DU * HP, mul(dn, load(at + DU * HP)));
-                }
-                store(carry, mul(dh, load(at + KEEP * HP)));
+    const float *dy = f->dy ? f->dy + c.t(s) * f->dy_t : nullptr;
+    for (int64_t b = mine.b0; b < mine.b1; b++)
+        for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V) {
+            float *at = c.row(s, b) + unit, *carry = f->carry + b * HP + unit;
+            vec dh = load(carry);
+            if (dy) dh = add(dh, load_some(dy + b * f->dy_b + unit, H - unit));
+            vec dn = mul(dh, load(at + DN * HP));
+            store(at + DN * HP, dn);
+            store(at + DZ * HP, mul(dh, load(at + DZ * HP)));
+            if (w->reset_after) {
+                store(at + DR * HP, mul(dn, load(at + DR * HP)));
+                store(at + DU * HP, mul(dn, load(at + DU * HP)));
             }
-        if (f->shard_units) meet(me);
-        if (w->reset_after) {
-            carry_back(c, mine, s, DR, w->Ut, 3 * HP);
-        } else {
-            reset_back(c, mine, s);
-            if (f->shard_units) meet(me);
-            carry_back(c, mine, s, DR, w->Ut, 2 * HP);
+            store(carry, mul(dh, load(at + KEEP * HP)));
         }
+}
+
+void first_carry(const gru_packed *w, const gru_backward *f, const part &mine) {
+    for (int64_t b = mine.b0; b < mine.b1; b++)
+        for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
+            store(f->carry + b * w->HP + unit,
+                  f->dh_n ? load_some(f->dh_n + b * w->H + unit, w->H - unit) : splat(0.0f));
+}
+
+void last_carry(const gru_packed *w, const gru_backward *f, const part &mine) {
+    for (int64_t b = mine.b0; b < mine.b1; b++)
+        for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
+            store_some(f->dh0 + b * w->H + unit, load(f->carry + b * w->HP + unit), w->H - unit);
+}
+
+// A chunk up to the gradients of its gates: each(f) runs f(part) for the parts that are shared out, to the end of all.
+template <class Each>
+GRUS_INLINE void walk_back(const walk &c, bool first, Each each) {
+    const gru_packed *w = c.w;
+    int64_t HP = w->HP;
+    each([&](const part &mine) {
+        if (first) first_carry(w, c.f, mine);
+        recompute(c, mine);
+        if (w->reset_after) gate_gradients(c, mine, c.steps - 1);
+    });
+    if (!w->reset_after)
+        each([&](const part &mine) {
+            recompute_candidates(c, mine);
+            gate_gradients(c, mine, c.steps - 1);
+        });
+    for (int64_t s = c.steps - 1; s >= 0; s--) {
+        if (!w->reset_after) each([&](const part &mine) { reset_back(c, mine, s); });
+        each([&](const part &mine) {
+            carry_back(c, mine, s, DR, w->Ut, (w->reset_after ? 3 : 2) * HP);
+            if (s > 0) gate_gradients(c, mine, s - 1);
+            if (s == 0 && c.s0 == 0) last_carry(w, c.f, mine);
+        });
     }
 }
 
@@ -295,33 +328,32 @@ void weight_gradients(const walk &c, int64_t m0, int64_t m1, bool fresh) {
     }
 }
 
-void backward(const gru_packed *w, const gru_backward *f, const gru_worker *me) {
-    int64_t H = w->H, HP = w->HP;
-    part mine = share(f->B, HP / V, f->shard_units, me);
-    for (int64_t b = mine.b0; b < mine.b1; b++)
-        for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
-            store(f->carry + b * HP + unit, f->dh_n ? load_some(f->dh_n + b * H + unit, H - unit) : splat(0.0f));
-    bool fresh = true;
+void backward(const gru_packed *w, const gru_backward *f, gru_worker *me) {
     int64_t chunks = (f->T + f->chunk - 1) / f->chunk;
     for (int64_t i = chunks - 1; i >= 0; i--) {
         walk c = {w, f, i * f->chunk, least(f->chunk, f->T - i * f->chunk)};
-        recompute(c, mine, me);
-        walk_back(c, mine, me);
-        if (f->shard_units) meet(me);  // every unit's gradient is there
-        int64_t s0 = 0, s1 = c.steps;
-        if (f->shard_units) s0 = c.steps * me->index / me->count, s1 = c.steps * (me->index + 1) / me->count;
-        if (f->dx) input_gradient(c, s0, s1, mine.b0, mine.b1);
-        if (f->dW) {
-            gather(c, s0, s1, mine.b0, mine.b1);
-            meet(me);
-            weight_gradients(c, H * me->index / me->count, H * (me->index + 1) / me->count, fresh);
-            fresh = false;
+        bool first = i == chunks - 1;
+        auto part_of_shard = [&](int shard) { return part_of(f->B, w->HP / V, f->shard_units, shard, me); };
+        auto inputs = [&](range steps, const part &rows) {
+            if (f->dx) input_gradient(c, steps.begin, steps.end, rows.b0, rows.b1);
+            if (f->dW) gather(c, steps.begin, steps.end, rows.b0, rows.b1);
+        };
+        if (f->shard_units) {
+            walk_back(c, first, [&](auto work) { phase(me, [&](int shard) { work(part_of_shard(shard)); }); });
+            phase(me, [&](int shard) { inputs(share(c.steps, shard, me), {0, f->B, 0, 0}); });
+        } else {
+            phase(me, [&](int shard) {
+                part mine = part_of_shard(shard);
+                walk_back(c, first, [&](auto work) { work(mine); });
+                inputs({0, c.steps}, mine);
+            });
         }
-        meet(me);  // before the next chunk writes over the gates
+        if (f->dW)
+            phase(me, [&](int shard) {
+                range units = share(w->H, shard, me);
+                weight_gradients(c, units.begin, units.end, first);
+            });
     }
-    for (int64_t b = mine.b0; b < mine.b1; b++)
-        for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
-            store_some(f->dh0 + b * H + unit, load(f->carry + b * HP + unit), H - unit);
 }
 
 }  // namespace

@@ -2,18 +2,13 @@
 
 namespace {
 
-struct part {  // what one worker computes: rows b0 to b1 - 1 of the batch, tiles j0 to j1 - 1 of the units
+struct part {  // what a shard computes: rows b0 to b1 - 1 of the batch, tiles j0 to j1 - 1 of the units
     int64_t b0, b1, j0, j1;
 };
 
-GRUS_INLINE part share(int64_t B, int64_t panels, int shard_units, const gru_worker *me) {
-    int64_t n = shard_units ? panels : B;
-    int64_t begin = n * me->index / me->count, end = n * (me->index + 1) / me->count;
-    return shard_units ? part{0, B, begin, end} : part{begin, end, 0, panels};
-}
-
-GRUS_INLINE void meet(const gru_worker *me) {
-    if (me->count > 1) me->wait(me->region);
+GRUS_INLINE part part_of(int64_t B, int64_t panels, int shard_units, int shard, const gru_worker *me) {
+    range own = share(shard_units ? panels : B, shard, me);
+    return shard_units ? part{0, B, own.begin, own.end} : part{own.begin, own.end, 0, panels};
 }
 
 struct state {  // the state before a step
@@ -22,13 +17,13 @@ struct state {  // the state before a step
 };
 
 // projected [steps][b][j][3][V]: bias + W x of this worker's part, gates r, z, n
-void project(const gru_packed *w, const gru_forward *f, const part &mine, int64_t s0, int64_t steps) {
+void project(const gru_packed *w, const gru_forward *f, const part &mine, int64_t s0, int64_t steps, float *projected) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, batch = mine.b1 - mine.b0;
     runs(0, steps, mine.b0, mine.b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
         int64_t t = f->reverse ? f->T - 1 - s0 - s : s0 + s;
         const float *x = f->x + t * f->x_t + b * f->x_b;
         int64_t x_row = along_t ? (f->reverse ? -f->x_t : f->x_t) : f->x_b;
-        float *out = f->projected + (s * batch + b - mine.b0) * width;
+        float *out = projected + (s * batch + b - mine.b0) * width;
         int64_t out_row = along_t ? batch * width : width;
         cover<3>(rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
             vec sums[R.value][P.value * 3];
@@ -70,8 +65,8 @@ void step_reset_after(const gru_packed *w, const gru_forward *f, const part &min
     });
 }
 
-void step_reset_before(const gru_packed *w, const gru_forward *f, const part &mine, state before,
-                       const float *projected, float *y, const gru_worker *me) {
+// Reset before, first half of a step: r and z of the shard's units, r h for all to read.
+void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
     float *past_reset = f->reset, *updates = f->reset + f->B * HP;
     cover<2>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
@@ -89,7 +84,13 @@ void step_reset_before(const gru_packed *w, const gru_forward *f, const part &mi
                 store(updates + at, sigmoid(sums[r][p * 2 + 1]));
             }
     });
-    if (f->shard_units) meet(me);
+}
+
+// Reset before, second half: n from r h of all units, and the new state.
+void candidate_units(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected,
+                     float *y) {
+    int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
+    const float *past_reset = f->reset, *updates = f->reset + f->B * HP;
     cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         const float *x = projected + row * width + (j - mine.j0) * 3 * V + 2 * V;
         const float *h = before.h + (mine.b0 + row) * before.stride;
@@ -108,26 +109,42 @@ void step_reset_before(const gru_packed *w, const gru_forward *f, const part &mi
     });
 }
 
-void forward(const gru_packed *w, const gru_forward *given, const gru_worker *me) {
-    gru_forward f = *given;
-    f.projected += me->index * f.projected_size;
-    part mine = share(f.B, w->HP / V, f.shard_units, me);
-    int64_t step_size = (mine.b1 - mine.b0) * (mine.j1 - mine.j0) * 3 * V;
-    state before = {f.h0, f.h_b};
-    for (int64_t s0 = 0; s0 < f.T; s0 += f.chunk) {
-        int64_t steps = least(f.chunk, f.T - s0);
-        project(w, &f, mine, s0, steps);
-        for (int64_t s = 0; s < steps; s++) {
-            int64_t t = f.reverse ? f.T - 1 - s0 - s : s0 + s;
-            float *y = f.y + t * f.y_t;
-            if (w->reset_after)
-                step_reset_after(w, &f, mine, before, f.projected + s * step_size, y);
-            else
-                step_reset_before(w, &f, mine, before, f.projected + s * step_size, y, me);
-            before = {y, f.y_b};
-            if (f.shard_units) meet(me);
+// Where the rows are shared a shard walks through the whole sequence; where the units are, all meet after each half of
+// a step.
+void forward(const gru_packed *w, const gru_forward *f, gru_worker *me) {
+    auto walk = [&](auto each, auto part_of_shard) {
+        state before = {f->h0, f->h_b};
+        for (int64_t s0 = 0; s0 < f->T; s0 += f->chunk) {
+            int64_t steps = least(f->chunk, f->T - s0);
+            for (int64_t s = 0; s < steps; s++) {
+                int64_t t = f->reverse ? f->T - 1 - s0 - s : s0 + s;
+                float *y = f->y + t * f->y_t;
+                auto projected = [&](int shard, const part &mine) {
+                    return f->projected + shard * f->projected_size +
+                           s * (mine.b1 - mine.b0) * (mine.j1 - mine.j0) * 3 * V;
+                };
+                each([&](int shard) {
+                    part mine = part_of_shard(shard);
+                    if (s == 0) project(w, f, mine, s0, steps, f->projected + shard * f->projected_size);
+                    if (w->reset_after)
+                        step_reset_after(w, f, mine, before, projected(shard, mine), y);
+                    else
+                        reset_units(w, f, mine, before, projected(shard, mine));
+                });
+                if (!w->reset_after)
+                    each([&](int shard) {
+                        part mine = part_of_shard(shard);
+                        candidate_units(w, f, mine, before, projected(shard, mine), y);
+                    });
+                before = {y, f->y_b};
+            }
         }
-    }
+    };
+    auto part_of_shard = [&](int shard) { return part_of(f->B, w->HP / V, f->shard_units, shard, me); };
+    if (f->shard_units)
+        walk([&](auto work) { phase(me, work); }, part_of_shard);
+    else
+        phase(me, [&](int own) { walk([&](auto work) { work(own); }, part_of_shard); });
 }
 
 }  // namespace

@@ -20,11 +20,16 @@
 extern "C" {
 #endif
 
-// What a worker of a parallel region gets: `wait` is the region's barrier, all workers call it equally often.
+// What a worker of a parallel region gets. Every worker walks through the same phases in the same order. In each,
+// `claim` gives a shard that nobody has taken, or -1 when none is left; `done` says that a claimed one is computed;
+// `next` waits until all shards of the phase are, and goes on to the next phase. A worker that is alone (shards is 1)
+// calls none.
 typedef struct gru_worker {
-    int index, count;
-    void *region;
-    void (*wait)(void *region);
+    int index, shards;
+    int64_t phase;
+    int (*claim)(struct gru_worker *);
+    void (*done)(struct gru_worker *);
+    void (*next)(struct gru_worker *);
 } gru_worker;
 
 // One layer in one direction. `weight_ih` [3H, I], `weight_hh` [3H, H], `bias_ih`, `bias_hh` [3H] or null for zeros.
@@ -61,11 +66,11 @@ typedef struct gru_forward {
     int64_t h_b;
     float *y;  // [T, B, H], strides y_t, y_b; must not overlap h0
     int64_t y_t, y_b;
-    int shard_units;   // workers share the units of all rows (1) or the rows of the batch (0)
-    int64_t chunk;     // steps that are projected at a time
-    float *projected;  // scratch: per worker gru_kernels.forward_scratch floats, aligned to 64 bytes
-    int64_t projected_size;
-    float *reset;  // scratch [2][B, HP], shared: r h and z where the reset comes before, else null
+    int shard_units;         // a shard is some units of all rows (1) or some rows of the batch (0)
+    int64_t chunk;           // steps that are projected at a time
+    float *projected;        // scratch: [chunk, rows, tiles, 3, V] of each shard, aligned to 64 bytes
+    int64_t projected_size;  // floats of a shard's
+    float *reset;            // scratch [2][B, HP], shared: r h and z where the reset comes before, else null
 } gru_forward;
 
 // Gradients of a loss, given dy (or null for zeros) and dh_n (or null), the gradient by the last state.
@@ -89,7 +94,7 @@ typedef struct gru_backward {
     int shard_units;
     int64_t chunk;  // steps whose gates are recomputed at a time
     float *gates;   // scratch [chunk, B, 5, HP], shared
-    float *carry;   // scratch [2][B, HP], shared
+    float *carry;   // scratch [B, HP], shared
     float *rows;    // scratch [chunk * B, (ceil(I/V) + HP/V (twice where the reset comes before)) * V], shared
 } gru_backward;
 
@@ -112,9 +117,9 @@ typedef struct gru_kernels {
     // rows past the end become zeros. src_row or src_k is 1.
     void (*pack)(float *dst, const float *src, int64_t rows, int64_t K, int gates, int64_t src_gate, int64_t src_row,
                  int64_t src_k);
-    void (*forward)(const gru_packed *, const gru_forward *, const gru_worker *);
-    void (*backward)(const gru_packed *, const gru_backward *, const gru_worker *);
-    void (*dense)(const gru_dense *, const gru_worker *);
+    void (*forward)(const gru_packed *, const gru_forward *, gru_worker *);
+    void (*backward)(const gru_packed *, const gru_backward *, gru_worker *);
+    void (*dense)(const gru_dense *, gru_worker *);
     // dst[i] = σ(src[i]) (function 0) or tanh(src[i]) (1), i < n; dst may be src
     void (*activation)(float *dst, const float *src, int64_t n, int function);
 } gru_kernels;

@@ -32,37 +32,54 @@ float *scratch(int64_t floats) {
     return buffer.get();
 }
 
+// How a call is shared out: rows of the batch while each worker gets enough of them and keeps the weights in its L2,
+// else the units.
 struct Sharing {
     int workers;
     bool units;
 };
 
-// Rows of the batch are shared while each worker gets enough of them and keeps the weights in its L2, else the units.
-Sharing sharing(int64_t T, int64_t B, int64_t I, int64_t H, int V, int tile, int threads) {
-    double flops = 6.0 * B * H * (I + H);
-    if (threads <= 1 || flops * T < SHARED_FLOPS) return {1, false};
-    bool rows = B >= threads * std::max(1, tile / 2) && (3 * H * H <= STATIONARY_FLOATS || B >= threads * tile * 4);
+Sharing sharing(int64_t T, int64_t B, int64_t I, int64_t H, const gru_kernels *table, int threads) {
+    double flops = 6.0 * static_cast<double>(B * H * (I + H));
+    if (threads <= 1 || flops * static_cast<double>(T) < SHARED_FLOPS) return {1, false};
+    int64_t tile = table->tile, some = threads * std::max<int64_t>(1, tile / 2);
+    bool rows = B >= some && (3 * H * H <= STATIONARY_FLOATS || B >= threads * tile * 4);
     if (rows) return {threads, false};
-    int workers = static_cast<int>(std::min<int64_t>(threads, tiles(H, V)));
+    int workers = static_cast<int>(std::min<int64_t>(threads, tiles(H, table->width)));
     if (flops >= STEP_FLOPS && workers > 1) return {workers, true};
     return {static_cast<int>(std::min<int64_t>(threads, B)), false};
 }
 
+// Rows go out in twice as many shards as there are workers while the shards stay full tiles and the weights in L2: the
+// work of a core that another process has is then taken over.
+int row_shards(int64_t B, int64_t H, const gru_kernels *table, int workers) {
+    bool split = workers > 1 && B >= 2 * workers * table->tile && 3 * H * H <= STATIONARY_FLOATS;
+    return std::min(split ? 2 * workers : workers, MAX_SHARDS);
+}
+
 struct ForwardCall {
     const gru_kernels *table;
-    const gru_packed *packed;
+    gru_packed packed;
     gru_forward task;
 };
 
 struct BackwardCall {
     const gru_kernels *table;
-    const gru_packed *packed;
+    gru_packed packed;
     gru_backward task;
 };
 
 struct DenseCall {
     const gru_kernels *table;
     gru_dense task;
+};
+
+struct ActivationCall {
+    const gru_kernels *table;
+    float *dst;
+    const float *src;
+    int64_t n;
+    int function;
 };
 
 }  // namespace
@@ -129,53 +146,39 @@ void Layer::pack_backward(const gru_weights &weights) {
     if (!packed.reset_after) pack(packed.Ut_n, U, H, 1, candidate);
 }
 
-void Layer::forward(gru_forward task, int threads) const {
-    if (!task.h0) task.h0 = zeros, task.h_b = 0;
-    Sharing how = sharing(task.T, task.B, packed.I, packed.H, table->width, table->tile, threads);
-    task.shard_units = how.units;
-    ForwardCall call = {table, &packed, task};
-    auto prepare = [](void *argument, int count) {
-        ForwardCall &call = *static_cast<ForwardCall *>(argument);
-        gru_forward &f = call.task;
-        int64_t V = call.table->width, HP = call.packed->HP;
-        if (count == 1) f.shard_units = 0;
-        int64_t rows = f.shard_units ? f.B : tiles(f.B, count);
-        int64_t step = rows * (f.shard_units ? tiles(HP / V, count) : HP / V) * 3 * V;
-        f.chunk = std::min(f.T, std::max<int64_t>(1, PROJECTED_FLOATS / step));
-        f.projected_size = f.chunk * step;
-        int64_t reset = call.packed->reset_after ? 0 : 2 * f.B * HP;
-        f.projected = scratch(f.projected_size * count + reset);
-        f.reset = reset ? f.projected + f.projected_size * count : nullptr;
-    };
-    auto job = [](void *argument, const gru_worker *me) {
-        ForwardCall &call = *static_cast<ForwardCall *>(argument);
-        call.table->forward(call.packed, &call.task, me);
-    };
-    run(how.workers, prepare, job, &call);
+void Layer::forward(gru_forward f, int threads) const {
+    int64_t V = table->width, HP = packed.HP;
+    if (!f.h0) f.h0 = zeros, f.h_b = 0;
+    Sharing how = sharing(f.T, f.B, packed.I, packed.H, table, threads);
+    Region region(how.workers);
+    f.shard_units = how.units && region.count() > 1;
+    int shards = f.shard_units ? region.count() : row_shards(f.B, packed.H, table, region.count());
+    int64_t rows = f.shard_units ? f.B : tiles(f.B, shards);
+    int64_t step = rows * (f.shard_units ? tiles(HP / V, shards) : HP / V) * 3 * V;
+    f.chunk = std::min(f.T, std::max<int64_t>(1, PROJECTED_FLOATS / step));
+    f.projected_size = f.chunk * step;
+    int64_t reset = packed.reset_after ? 0 : 2 * f.B * HP;
+    f.projected = scratch(f.projected_size * shards + reset);
+    f.reset = reset ? f.projected + f.projected_size * shards : nullptr;
+    auto work = [](const ForwardCall &call, gru_worker *me) { call.table->forward(&call.packed, &call.task, me); };
+    region.run<ForwardCall>(work, {table, packed, f}, shards);
 }
 
-void Layer::backward(gru_backward task, int threads) const {
-    if (!task.h0) task.h0 = zeros, task.h_b = 0;
-    Sharing how = sharing(task.T, task.B, packed.I, packed.H, table->width, table->tile, threads);
-    task.shard_units = how.units;
-    BackwardCall call = {table, &packed, task};
-    auto prepare = [](void *argument, int count) {
-        BackwardCall &call = *static_cast<BackwardCall *>(argument);
-        gru_backward &f = call.task;
-        int64_t V = call.table->width, HP = call.packed->HP;
-        if (count == 1) f.shard_units = 0;
-        int64_t operands = tiles(call.packed->I, V) * V + (call.packed->reset_after ? HP : 2 * HP);
-        int64_t row = 5 * HP + operands, steps = std::max(BACKWARD_FLOATS / (row * f.B), BACKWARD_ROWS / f.B);
-        f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
-        f.gates = scratch(f.chunk * f.B * row + 2 * f.B * HP);
-        f.rows = f.gates + f.chunk * f.B * 5 * HP;
-        f.carry = f.rows + f.chunk * f.B * operands;
-    };
-    auto job = [](void *argument, const gru_worker *me) {
-        BackwardCall &call = *static_cast<BackwardCall *>(argument);
-        call.table->backward(call.packed, &call.task, me);
-    };
-    run(how.workers, prepare, job, &call);
+void Layer::backward(gru_backward f, int threads) const {
+    int64_t V = table->width, HP = packed.HP;
+    if (!f.h0) f.h0 = zeros, f.h_b = 0;
+    Sharing how = sharing(f.T, f.B, packed.I, packed.H, table, threads);
+    Region region(how.workers);
+    f.shard_units = how.units && region.count() > 1;
+    int shards = f.shard_units ? region.count() : row_shards(f.B, packed.H, table, region.count());
+    int64_t operands = tiles(packed.I, V) * V + (packed.reset_after ? HP : 2 * HP);
+    int64_t row = 5 * HP + operands, steps = std::max(BACKWARD_FLOATS / (row * f.B), BACKWARD_ROWS / f.B);
+    f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
+    f.gates = scratch(f.chunk * f.B * row + f.B * HP);
+    f.rows = f.gates + f.chunk * f.B * 5 * HP;
+    f.carry = f.rows + f.chunk * f.B * operands;
+    auto work = [](const BackwardCall &call, gru_worker *me) { call.table->backward(&call.packed, &call.task, me); };
+    region.run<BackwardCall>(work, {table, packed, f}, shards);
 }
 
 Dense::Dense(const float *weight, const float *bias, int64_t outputs, int64_t inputs, const gru_kernels *kernels)
@@ -188,28 +191,18 @@ Dense::Dense(const float *weight, const float *bias, int64_t outputs, int64_t in
 
 void Dense::operator()(const float *x, int64_t x_r, float *y, int64_t y_r, int64_t rows, int threads) const {
     int64_t V = table->width, OP = tiles(O, V) * V;
-    DenseCall call = {table, {rows, K, O, x, x_r, y, y_r, memory.get(), memory.get() + OP * K}};
-    bool alone = 2.0 * rows * K * O < SHARED_FLOPS;
-    auto job = [](void *argument, const gru_worker *me) {
-        DenseCall &call = *static_cast<DenseCall *>(argument);
-        call.table->dense(&call.task, me);
-    };
-    run(alone ? 1 : static_cast<int>(std::min<int64_t>(threads, rows)), [](void *, int) {}, job, &call);
+    bool alone = 2.0 * static_cast<double>(rows * K * O) < SHARED_FLOPS;
+    Region region(alone ? 1 : static_cast<int>(std::min<int64_t>(threads, rows)));
+    auto work = [](const DenseCall &call, gru_worker *me) { call.table->dense(&call.task, me); };
+    gru_dense task = {rows, K, O, x, x_r, y, y_r, memory.get(), memory.get() + OP * K};
+    region.run<DenseCall>(work, {table, task}, region.count());
 }
 
 void activation(float *dst, const float *src, int64_t n, int function, const gru_kernels *table) {
-    struct Call {
-        const gru_kernels *table;
-        float *dst;
-        const float *src;
-        int64_t n;
-        int function;
-    } call = {table, dst, src, n, function};
-    auto job = [](void *argument, const gru_worker *) {
-        Call &c = *static_cast<Call *>(argument);
-        c.table->activation(c.dst, c.src, c.n, c.function);
+    auto work = [](const ActivationCall &call, gru_worker *) {
+        call.table->activation(call.dst, call.src, call.n, call.function);
     };
-    run(1, [](void *, int) {}, job, &call);
+    Region(1).run<ActivationCall>(work, {table, dst, src, n, function}, 1);
 }
 
 }  // namespace grus

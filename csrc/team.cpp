@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #if defined(__x86_64__)
@@ -19,8 +21,8 @@
 namespace grus {
 namespace {
 
-// A wait spins this often, then lets others run: a neighbour on the same core must not cost a time slice a step.
-constexpr int SPINS = 2000;
+// A wait spins this long, then sleeps: longer than a step, shorter than it takes to be woken twice.
+constexpr std::chrono::microseconds SPIN(20);
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -31,12 +33,19 @@ inline void pause() {
 }
 
 template <class F>
-void spin_until(F done) {
-    for (int i = 0; i < SPINS; i++) {
-        if (done()) return;
+bool spin_until(F done) {
+    for (int i = 0; i < 64; i++) {  // the clock is not asked where the wait is short
+        if (done()) return true;
         pause();
     }
-    while (!done()) sched_yield();
+    auto end = std::chrono::steady_clock::now() + SPIN;
+    do {
+        for (int i = 0; i < 16; i++) {
+            if (done()) return true;
+            pause();
+        }
+    } while (std::chrono::steady_clock::now() < end);
+    return done();
 }
 
 // Denormals are flushed while a worker computes: they would be up to a hundred times slower.
@@ -59,62 +68,131 @@ class flush_denormals {
 #endif
 };
 
-class Barrier {
-    std::atomic<int> arrived{0}, round{0};
+// A condition that others may sleep for. `tell` costs a load where nobody sleeps.
+class Bell {
+    std::mutex mutex;
+    std::condition_variable condition;
+    std::atomic<int> sleeping{0};
 
   public:
-    int count = 1;
-    void wait() {
-        int now = round.load(std::memory_order_relaxed);
-        if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
-            arrived.store(0, std::memory_order_relaxed);
-            round.store(now + 1, std::memory_order_release);
-        } else {
-            spin_until([&] { return round.load(std::memory_order_acquire) != now; });
+    template <class F>
+    void wait(F done) {
+        if (spin_until(done)) return;
+        std::unique_lock<std::mutex> lock(mutex);
+        sleeping.fetch_add(1);
+        condition.wait(lock, done);
+        sleeping.fetch_sub(1);
+    }
+    void tell() {
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        if (sleeping.load() == 0) return;
+        {
+            std::lock_guard<std::mutex> lock(mutex);
         }
+        condition.notify_all();
     }
 };
 
-class Team {
-    std::mutex mutex;
-    std::condition_variable wake;
-    int started = 0;
-    std::atomic<uint64_t> call{0};
-    std::atomic<int> left{0};
-    int count = 1;
-    void (*job)(void *, const gru_worker *) = nullptr;
-    void *argument = nullptr;
+// Counters of the present call carry its number in their upper half, so that a worker that comes late from an earlier
+// one can claim nothing and waits for nothing.
+constexpr uint64_t tagged(uint64_t call, uint64_t value) { return call << 32 | value; }
 
-    void work(int index) {
+struct alignas(64) Counter {
+    std::atomic<uint64_t> value{0};
+};
+
+}  // namespace
+
+class Team {
+    static constexpr int WORDS = sizeof(Job) / sizeof(uint64_t);
+    static_assert(sizeof(Job) % sizeof(uint64_t) == 0, "");
+
+    std::atomic<uint64_t> slot[WORDS] = {};  // the job, valid while `version` is even and stays
+    Counter version;                         // twice the number of the call
+    Counter claims[MAX_SHARDS];              // the next phase of this shard that nobody has taken
+    Counter finished;                        // shards done in all phases
+    Bell calls, progress;
+    int started = 0;
+
+    struct Seat : gru_worker {  // a worker in a region
+        Team *team;
+        uint64_t call;
+        int workers;
+    };
+
+    static int claim(gru_worker *worker) {
+        Seat *me = static_cast<Seat *>(worker);
+        int first = me->index * me->shards / me->workers;
+        uint64_t open = tagged(me->call, static_cast<uint64_t>(me->phase));
+        for (int k = 0; k < me->shards; k++) {
+            int shard = (first + k) % me->shards;
+            std::atomic<uint64_t> &next = me->team->claims[shard].value;
+            uint64_t expected = open;
+            if (next.load(std::memory_order_relaxed) == open &&
+                next.compare_exchange_strong(expected, open + 1, std::memory_order_acquire, std::memory_order_relaxed))
+                return shard;
+        }
+        return -1;
+    }
+
+    static void done(gru_worker *worker) {
+        Seat *me = static_cast<Seat *>(worker);
+        uint64_t all = tagged(me->call, static_cast<uint64_t>(me->phase + 1) * static_cast<uint64_t>(me->shards));
+        if (me->team->finished.value.fetch_add(1, std::memory_order_acq_rel) + 1 == all) me->team->progress.tell();
+    }
+
+    static void next(gru_worker *worker) {
+        Seat *me = static_cast<Seat *>(worker);
+        me->phase++;
+        uint64_t all = tagged(me->call, static_cast<uint64_t>(me->phase) * static_cast<uint64_t>(me->shards));
+        std::atomic<uint64_t> &count = me->team->finished.value;
+        me->team->progress.wait([&] { return count.load(std::memory_order_acquire) >= all; });
+    }
+
+    void work(const Job &job, uint64_t call, int index) {
         flush_denormals flush;
-        gru_worker me = {index, count, &barrier, [](void *region) { static_cast<Barrier *>(region)->wait(); }};
-        job(argument, &me);
+        Seat me = {};
+        me.index = index;
+        me.shards = job.shards;
+        me.claim = claim;
+        me.done = done;
+        me.next = next;
+        me.team = this;
+        me.call = call;
+        me.workers = job.workers;
+        job.work(job.argument, &me);
+    }
+
+    // The present job and the number of its call; 0 while one is being written.
+    uint64_t read(Job *job) {
+        uint64_t before = version.value.load(std::memory_order_acquire);
+        if (before % 2) return 0;
+        uint64_t words[WORDS];
+        for (int i = 0; i < WORDS; i++) words[i] = slot[i].load(std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (version.value.load(std::memory_order_relaxed) != before) return 0;
+        std::memcpy(static_cast<void *>(job), words, sizeof words);
+        return before / 2;
     }
 
     void live(int index, uint64_t seen) {
+        Job job;
         for (;;) {
-            // the next call often comes at once: look for a while before going to sleep
-            for (int i = 0; i < SPINS && call.load(std::memory_order_relaxed) == seen; i++) pause();
-            {
-                std::unique_lock<std::mutex> lock(mutex);
-                wake.wait(lock, [&] { return call.load() != seen; });
-                seen = call.load();
-                if (index >= count) continue;
-            }
-            work(index);
-            left.fetch_sub(1, std::memory_order_acq_rel);
+            calls.wait([&] { return version.value.load(std::memory_order_acquire) / 2 != seen; });
+            uint64_t call = read(&job);
+            if (call == 0 || call == seen) continue;
+            seen = call;
+            if (index < job.workers) work(job, call, index);
         }
     }
 
   public:
     std::mutex busy;  // held by the call that has the workers
-    Barrier barrier;
 
     int start(int wanted) {
-        std::lock_guard<std::mutex> lock(mutex);
         while (started + 1 < wanted) {
             try {
-                std::thread([this, index = started + 1, seen = call.load()] { live(index, seen); }).detach();
+                std::thread(&Team::live, this, started + 1, version.value.load() / 2).detach();
             } catch (const std::system_error &) {
                 break;
             }
@@ -123,31 +201,34 @@ class Team {
         return std::min(wanted, started + 1);
     }
 
-    void run(int workers, void (*what)(void *, const gru_worker *), void *with) {
-        {
-            std::lock_guard<std::mutex> lock(mutex);
-            count = barrier.count = workers;
-            job = what;
-            argument = with;
-            left.store(workers - 1, std::memory_order_relaxed);
-            call.fetch_add(1);
-        }
-        wake.notify_all();
-        work(0);
-        spin_until([&] { return left.load(std::memory_order_acquire) == 0; });
+    void run(const Job &job) {
+        uint64_t call = (version.value.load(std::memory_order_relaxed) / 2 + 1) & 0x7fffffff;
+        if (call == 0) call = 1;
+        version.value.store(2 * call - 1, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_release);
+        uint64_t words[WORDS];
+        std::memcpy(words, static_cast<const void *>(&job), sizeof words);
+        for (int i = 0; i < WORDS; i++) slot[i].store(words[i], std::memory_order_relaxed);
+        for (int i = 0; i < job.shards; i++) claims[i].value.store(tagged(call, 0), std::memory_order_relaxed);
+        finished.value.store(tagged(call, 0), std::memory_order_relaxed);
+        version.value.store(2 * call, std::memory_order_release);
+        calls.tell();
+        work(job, call, 0);
     }
 };
 
-// Never destroyed: its threads may outlive main. A forked child has none of them and starts its own.
-std::atomic<Team *> team{nullptr};
+namespace {
 
-Team *current_team() {
+// Never destroyed: its threads may outlive main. A forked child has none of them and starts its own.
+std::atomic<Team *> current{nullptr};
+
+Team *team() {
     static std::once_flag once;
     std::call_once(once, [] {
-        team = new Team;
-        pthread_atfork(nullptr, nullptr, [] { team = new Team; });
+        current = new Team;
+        pthread_atfork(nullptr, nullptr, [] { current = new Team; });
     });
-    return team;
+    return current;
 }
 
 int available() {
@@ -175,19 +256,27 @@ std::atomic<int> &limit() {
 int threads() { return limit(); }
 void set_threads(int count) { limit() = count; }
 
-void run(int wanted, void (*prepare)(void *, int), void (*job)(void *, const gru_worker *), void *argument) {
-    Team *mine = wanted > 1 ? current_team() : nullptr;
-    if (mine && mine->busy.try_lock()) {
-        std::lock_guard<std::mutex> lock(mine->busy, std::adopt_lock);
-        int count = mine->start(wanted);
-        prepare(argument, count);
-        mine->run(count, job, argument);
-        return;
-    }
-    prepare(argument, 1);
+Region::Region(int wanted) : team(nullptr), workers(1) {
+    if (wanted <= 1) return;
+    Team *shared = grus::team();
+    if (!shared->busy.try_lock()) return;
+    workers = shared->start(std::min(wanted, MAX_SHARDS));
+    if (workers > 1)
+        team = shared;
+    else
+        shared->busy.unlock();
+}
+
+Region::~Region() {
+    if (team) team->busy.unlock();
+}
+
+void Region::run(const Job &job) {
+    if (team) return team->run(job);
     flush_denormals flush;
-    gru_worker alone = {0, 1, nullptr, nullptr};
-    job(argument, &alone);
+    gru_worker alone = {};
+    alone.shards = 1;
+    job.work(job.argument, &alone);
 }
 
 }  // namespace grus

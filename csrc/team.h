@@ -1,20 +1,70 @@
-// The threads: workers that wait between calls, one parallel region for a whole sequence, one barrier.
+// The threads: workers that wait between calls and share the phases of one region at a time.
+//
+// A region is a row of phases, each a number of shards. A shard belongs to whoever claims it, and a phase is over when
+// all its shards are done. No worker is waited for unless it holds a shard: one that sleeps, or whose core another
+// process has, costs nothing, for the others take what it does not. Where a claimed shard is long in coming, the wait
+// ends in sleep, so that the scheduler may run its holder on the core that waits.
 #ifndef GRUS_TEAM_H
 #define GRUS_TEAM_H
+
+#include <cstring>
+#include <type_traits>
 
 #include "gru.h"
 
 namespace grus {
 
+constexpr int MAX_SHARDS = 256;
+constexpr int JOB_BYTES = 512;
+
 // How many workers a region may have: GRUS_NUM_THREADS, or what affinity and the cgroup allow, or what was set.
 int threads();
 void set_threads(int count);
 
-// Runs job(argument, worker) on up to `wanted` threads, the caller's being worker 0, and returns when all are done.
-// Where another call holds the workers, or none can be started, the caller runs alone. `prepare` is told the number of
-// workers before any of them starts. Denormals count as zero inside; the caller's floating-point mode is kept.
-void run(int wanted, void (*prepare)(void *argument, int count), void (*job)(void *argument, const gru_worker *),
-         void *argument);
+struct Job {
+    void (*work)(const void *argument, gru_worker *) = nullptr;
+    int workers = 1, shards = 1;
+    alignas(16) unsigned char argument[JOB_BYTES] = {};
+};
+
+// Holds the workers of a call, or none where another call has them or none is wanted: then count() is 1.
+class Region {
+    class Team *team;
+    int workers;
+
+  public:
+    explicit Region(int wanted);
+    ~Region();
+    Region(const Region &) = delete;
+    Region &operator=(const Region &) = delete;
+
+    int count() const { return workers; }
+
+    // work(argument, worker) on every worker, this thread being the first; returns when all phases are over. Workers
+    // get copies of the argument and may look at theirs after that, but at nothing that it points to, unless they hold
+    // a shard. Denormals count as zero inside; the caller's floating-point mode is kept.
+    template <class Argument>
+    void run(void (*work)(const Argument &, gru_worker *), const Argument &argument, int shards) {
+        static_assert(std::is_trivially_copyable<Argument>::value && sizeof(Argument) + sizeof work <= JOB_BYTES, "");
+        struct Call {
+            void (*work)(const Argument &, gru_worker *);
+            Argument argument;
+        };
+        Job job;
+        job.work = [](const void *bytes, gru_worker *me) {
+            const Call &call = *static_cast<const Call *>(bytes);
+            call.work(call.argument, me);
+        };
+        job.workers = workers;
+        job.shards = shards;
+        Call call = {work, argument};
+        std::memcpy(job.argument, &call, sizeof call);
+        run(job);
+    }
+
+  private:
+    void run(const Job &job);
+};
 
 }  // namespace grus
 

@@ -124,8 +124,26 @@ void pack(float *dst, const float *src, int64_t rows, int64_t K, int gates, int6
         }
 }
 
-void dense(const gru_dense *d, const gru_worker *me) {
-    int64_t begin = d->rows * me->index / me->count, end = d->rows * (me->index + 1) / me->count;
+// f(shard) for every shard of a phase, each by one of the workers; ends when all are done.
+template <class F>
+GRUS_INLINE void phase(gru_worker *me, F f) {
+    if (me->shards == 1) return f(0);
+    for (int shard; (shard = me->claim(me)) >= 0;) {
+        f(shard);
+        me->done(me);
+    }
+    me->next(me);
+}
+
+struct range {
+    int64_t begin, end;
+};
+
+GRUS_INLINE range share(int64_t n, int shard, const gru_worker *me) {
+    return {n * shard / me->shards, n * (shard + 1) / me->shards};
+}
+
+void dense_rows(const gru_dense *d, int64_t begin, int64_t end) {
     const float *x = d->x + begin * d->x_r;
     float *y = d->y + begin * d->y_r;
     cover<1>(end - begin, 0, tiles(d->O), [&](auto R, auto P, int64_t row, int64_t j) {
@@ -136,6 +154,13 @@ void dense(const gru_dense *d, const gru_worker *me) {
         for (int r = 0; r < R.value; r++)
             for (int p = 0; p < P.value; p++)
                 store_some(y + (row + r) * d->y_r + (j + p) * V, sums[r][p], d->O - (j + p) * V);
+    });
+}
+
+void dense(const gru_dense *d, gru_worker *me) {
+    phase(me, [&](int shard) {
+        range rows = share(d->rows, shard, me);
+        dense_rows(d, rows.begin, rows.end);
     });
 }
 
