@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint constraints.txt
 EDITABLE := --no-build-isolation --config-settings=cmake.define.GRUS_WERROR=ON --editable
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/isa/*)
-CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/isa/*.cpp)
+CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.cpp)
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test accuracy bench lint format wheel clean
@@ -15,7 +15,7 @@ help:
 	@echo "make demo      train on the M3 competition's monthly series, forecast, load the model without PyTorch"
 	@echo "make test      every check: style, types, walls between modules, kernels' symbols, tests"
 	@echo "make accuracy  all 3,003 series of the M3 competition (up to 30 minutes)"
-	@echo "make bench     time the kernels beside their peers"
+	@echo "make bench     every shape beside every peer: benchmarks/results/cpu.json, docs/performance.md"
 	@echo "make lint      the checks of make test without the tests"
 	@echo "make format    bring Python and C++ into the one style"
 	@echo "make wheel     source distribution and wheel, checked where there is no compiler"
@@ -24,11 +24,11 @@ help:
 demo: $(VENV)/.editable
 	$(BIN)/python examples/m3_monthly.py
 
-accuracy: $(VENV)/.editable
+accuracy: $(VENV)/.accuracy
 	$(BIN)/python benchmarks/m3_all.py
 
-bench: $(VENV)/.editable
-	$(BIN)/python benchmarks/kernels.py
+bench: $(VENV)/.editable $(VENV)/.peers
+	$(BIN)/python -m benchmarks
 
 test: lint
 	$(BIN)/python -m pytest
@@ -38,6 +38,7 @@ lint: $(VENV)/.dev $(VENV)/.editable
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/python tests/emulated.py
 	.ci/isa-symbols
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
@@ -69,4 +70,13 @@ $(VENV)/.editable: $(VENV)/.tools $(NATIVE)
 
 $(VENV)/.dev: $(VENV)/.tools pyproject.toml | $(VENV)/.editable
 	$(PIP) $(EDITABLE) '.[dev]'
+	@touch $@
+
+$(VENV)/.accuracy: $(VENV)/.tools pyproject.toml | $(VENV)/.editable
+	$(PIP) $(EDITABLE) '.[accuracy]'
+	@touch $@
+
+# A peer that cannot be installed here is reported as such and does not stop the others.
+$(VENV)/.peers: $(VENV)/.tools benchmarks/requirements.txt | $(VENV)/.editable
+	@while read -r peer; do $(PIP) "$$peer" || echo "without $$peer"; done < benchmarks/requirements.txt
 	@touch $@

@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
@@ -62,7 +63,7 @@ auto data(const std::optional<A> &array) {
 }
 
 grus::Layer make_layer(In<2> weight_ih, In<2> weight_hh, std::optional<In<1>> bias_ih, std::optional<In<1>> bias_hh,
-                       bool reset_after, const std::string &isa, bool training) {
+                       bool reset_after, const std::string &isa, bool training, bool keep) {
     auto H = static_cast<int64_t>(weight_hh.shape(1)), I = static_cast<int64_t>(weight_ih.shape(1));
     if (H < 1 || I < 1) throw nb::value_error("weight_ih and weight_hh need at least one input and one unit");
     check_contiguous("weight_ih", weight_ih, {3 * H, I});
@@ -72,7 +73,7 @@ grus::Layer make_layer(In<2> weight_ih, In<2> weight_hh, std::optional<In<1>> bi
     gru_weights weights = {I, H, reset_after, weight_ih.data(), weight_hh.data(), data(bias_ih), data(bias_hh)};
     const gru_kernels *table = grus::kernels(isa.c_str());
     nb::gil_scoped_release release;
-    return grus::Layer(weights, table, training);
+    return grus::Layer(weights, table, training, keep);
 }
 
 void forward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, Out<3> y, bool reverse, int threads) {
@@ -103,6 +104,30 @@ void step(const grus::Layer &layer, In<2> x, In<2> h, Out<2> y) {
     task.y = y.data(), task.y_b = y.stride(0);
     nb::gil_scoped_release release;
     layer.forward(task, grus::threads());
+}
+
+const float *at(uintptr_t address) { return reinterpret_cast<const float *>(address); }
+
+// The forward pass on memory that the caller has checked: 3 to 10 times as quick to call as with arrays.
+void forward_at(const grus::Layer &layer, int64_t T, int64_t B, uintptr_t x, int64_t x_t, int64_t x_b, uintptr_t h0,
+                int64_t h_b, uintptr_t y, int64_t y_t, int64_t y_b, uintptr_t h_n, bool reverse) {
+    gru_forward task = {};
+    task.T = T, task.B = B, task.reverse = reverse;
+    task.x = at(x), task.x_t = x_t, task.x_b = x_b;
+    task.h0 = at(h0), task.h_b = h_b;
+    task.y = reinterpret_cast<float *>(y), task.y_t = y_t, task.y_b = y_b;
+    nb::gil_scoped_release release;
+    layer.forward(task, grus::threads());
+    const float *last = task.y + (reverse ? 0 : (T - 1) * y_t);
+    for (int64_t b = 0; b < B; b++)
+        std::memcpy(reinterpret_cast<float *>(h_n) + b * layer.hidden_size(), last + b * y_b,
+                    sizeof(float) * static_cast<size_t>(layer.hidden_size()));
+}
+
+bool holds_at(const grus::Layer &layer, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih, uintptr_t bias_hh,
+              bool reset_after) {
+    return layer.holds(
+        {layer.input_size(), layer.hidden_size(), reset_after, at(weight_ih), at(weight_hh), at(bias_ih), at(bias_hh)});
 }
 
 void backward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, In<3> y, std::optional<In<3>> dy,
@@ -190,13 +215,17 @@ NB_MODULE(_native, m) {
         .def_prop_ro("training", &grus::Layer::training)
         .def("forward", &forward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(), "reverse"_a,
              "threads"_a)
+        .def("forward_at", &forward_at, "T"_a, "B"_a, "x"_a, "x_t"_a, "x_b"_a, "h0"_a, "h_b"_a, "y"_a, "y_t"_a, "y_b"_a,
+             "h_n"_a, "reverse"_a)
+        .def("holds_at", &holds_at, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "reset_after"_a)
         .def("step", &step, "x"_a.noconvert(), "h"_a.noconvert(), "y"_a.noconvert())
         .def("backward", &backward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(),
              "dy"_a.noconvert().none(), "dh_n"_a.noconvert().none(), "dx"_a.noconvert().none(), "dh0"_a.noconvert(),
              "dW"_a.noconvert().none(), "dU"_a.noconvert().none(), "db_i"_a.noconvert().none(),
              "db_h"_a.noconvert().none(), "reverse"_a, "threads"_a);
     m.def("make_layer", &make_layer, "weight_ih"_a.noconvert(), "weight_hh"_a.noconvert(),
-          "bias_ih"_a.noconvert().none(), "bias_hh"_a.noconvert().none(), "reset_after"_a, "isa"_a, "training"_a);
+          "bias_ih"_a.noconvert().none(), "bias_hh"_a.noconvert().none(), "reset_after"_a, "isa"_a, "training"_a,
+          "keep"_a);
 
     nb::class_<grus::Dense>(m, "Dense")
         .def_prop_ro("input_size", &grus::Dense::input_size)

@@ -39,30 +39,35 @@ void project(const gru_packed *w, const gru_forward *f, const part &mine, int64_
 
 GRUS_INLINE vec blend(vec z, vec n, vec h) { return fma(z, sub(h, n), n); }  // (1 - z) n + z h
 
+// Every other step goes through the units from the last to the first (`back`), and finds the weights it starts with in
+// L1.
 void step_reset_after(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected,
-                      float *y) {
+                      float *y, bool back) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H;
-    cover<3>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
-        const float *x = projected + row * width + (j - mine.j0) * 3 * V;
-        const float *h = before.h + (mine.b0 + row) * before.stride;
-        float *out = y + (mine.b0 + row) * f->y_b;
-        vec sums[R.value][P.value * 3];
-        for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) {
-                sums[r][p * 3] = load(x + r * width + p * 3 * V);
-                sums[r][p * 3 + 1] = load(x + r * width + p * 3 * V + V);
-                sums[r][p * 3 + 2] = load(w->bias + ((j + p) * 4 + 3) * V);
-            }
-        dot<R.value, P.value, 3>(sums, h, before.stride, 1, w->U + j * H * 3 * V, H * 3 * V, H);
-        for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) {
-                int64_t unit = (j + p) * V;
-                vec reset = sigmoid(sums[r][p * 3]), update = sigmoid(sums[r][p * 3 + 1]);
-                vec n = tanhyp(fma(reset, sums[r][p * 3 + 2], load(x + r * width + p * 3 * V + 2 * V)));
-                vec past = load_some(h + r * before.stride + unit, H - unit);
-                store_some(out + r * f->y_b + unit, blend(update, n, past), H - unit);
-            }
-    });
+    cover<3>(
+        mine.b1 - mine.b0, mine.j0, mine.j1,
+        [&](auto R, auto P, int64_t row, int64_t j) {
+            const float *x = projected + row * width + (j - mine.j0) * 3 * V;
+            const float *h = before.h + (mine.b0 + row) * before.stride;
+            float *out = y + (mine.b0 + row) * f->y_b;
+            vec sums[R.value][P.value * 3];
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) {
+                    sums[r][p * 3] = load(x + r * width + p * 3 * V);
+                    sums[r][p * 3 + 1] = load(x + r * width + p * 3 * V + V);
+                    sums[r][p * 3 + 2] = load(w->bias + ((j + p) * 4 + 3) * V);
+                }
+            dot<R.value, P.value, 3>(sums, h, before.stride, 1, w->U + j * H * 3 * V, H * 3 * V, H);
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) {
+                    int64_t unit = (j + p) * V;
+                    vec reset = sigmoid(sums[r][p * 3]), update = sigmoid(sums[r][p * 3 + 1]);
+                    vec n = tanhyp(fma(reset, sums[r][p * 3 + 2], load(x + r * width + p * 3 * V + 2 * V)));
+                    vec past = load_some(h + r * before.stride + unit, H - unit);
+                    store_some(out + r * f->y_b + unit, blend(update, n, past), H - unit);
+                }
+        },
+        back);
 }
 
 // Reset before, first half of a step: r and z of the shard's units, r h for all to read.
@@ -127,7 +132,7 @@ void forward(const gru_packed *w, const gru_forward *f, gru_worker *me) {
                     part mine = part_of_shard(shard);
                     if (s == 0) project(w, f, mine, s0, steps, f->projected + shard * f->projected_size);
                     if (w->reset_after)
-                        step_reset_after(w, f, mine, before, projected(shard, mine), y);
+                        step_reset_after(w, f, mine, before, projected(shard, mine), y, s % 2 != 0);
                     else
                         reset_units(w, f, mine, before, projected(shard, mine));
                 });

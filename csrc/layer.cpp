@@ -1,8 +1,13 @@
 #include "layer.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <iterator>
+#include <mutex>
 #include <new>
 
 #include "team.h"
@@ -14,10 +19,30 @@ constexpr int64_t PROJECTED_FLOATS = 1 << 16;   // a worker's chunk of projected
 constexpr int64_t BACKWARD_FLOATS = 1 << 19;    // a chunk of the backward pass: 2 MB, what the cores' L2 hold together
 constexpr int64_t BACKWARD_ROWS = 64;           // but no fewer rows: the weight gradients want long sums
 constexpr int64_t SHARED_FLOPS = 1 << 19;       // a call below this is not worth waking a second worker
-constexpr int64_t STEP_FLOPS = 1 << 17;         // nor is a step, where workers must meet after each
+constexpr int64_t STEP_FLOPS = 1 << 15;         // nor is a step, where workers must meet after each
+constexpr int64_t SPARE_FLOATS = 1 << 24;       // memory kept for the next layer: 64 MB
 constexpr int64_t STATIONARY_FLOATS = 1 << 18;  // recurrent weights that a core's L2 keeps between steps
 
 int64_t tiles(int64_t n, int64_t V) { return (n + V - 1) / V; }
+
+struct Spare {  // buffers given back, the latest last; never destroyed, for threads may outlive main
+    struct Kept {
+        int64_t floats;
+        float *memory;
+    };
+    std::mutex mutex;
+    std::deque<Kept> buffers;
+    int64_t floats = 0;
+
+    static Spare &instance() {
+        static Spare *spare = [] {
+            pthread_atfork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
+                           [] { instance().mutex.unlock(); });
+            return new Spare;
+        }();
+        return *spare;
+    }
+};
 
 // Scratch that a thread keeps from call to call, so that a step allocates nothing.
 float *scratch(int64_t floats) {
@@ -57,6 +82,14 @@ int row_shards(int64_t B, int64_t H, const gru_kernels *table, int workers) {
     return std::min(split ? 2 * workers : workers, MAX_SHARDS);
 }
 
+template <class F>
+void each_array(const gru_weights &w, F f) {
+    f(w.weight_ih, 3 * w.H * w.I);
+    f(w.weight_hh, 3 * w.H * w.H);
+    f(w.bias_ih, 3 * w.H);
+    f(w.bias_hh, 3 * w.H);
+}
+
 struct ForwardCall {
     const gru_kernels *table;
     gru_packed packed;
@@ -84,16 +117,38 @@ struct ActivationCall {
 
 }  // namespace
 
-void free_aligned::operator()(float *p) const { std::free(p); }
-
-Buffer allocate(int64_t floats) {
-    size_t bytes = (static_cast<size_t>(std::max<int64_t>(floats, 1)) * sizeof(float) + 63) / 64 * 64;
-    void *p = std::aligned_alloc(64, bytes);
-    if (!p) throw std::bad_alloc();
-    return Buffer(static_cast<float *>(p));
+void give_back::operator()(float *p) const {
+    if (!p) return;
+    Spare &spare = Spare::instance();
+    std::lock_guard<std::mutex> lock(spare.mutex);
+    spare.buffers.push_back({floats, p});
+    spare.floats += floats;
+    while (spare.floats > SPARE_FLOATS) {
+        spare.floats -= spare.buffers.front().floats;
+        std::free(spare.buffers.front().memory);
+        spare.buffers.pop_front();
+    }
 }
 
-Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training) : table(kernels) {
+Buffer allocate(int64_t floats) {
+    floats = tiles(std::max<int64_t>(floats, 1), 16) * 16;
+    Spare &spare = Spare::instance();
+    {
+        std::lock_guard<std::mutex> lock(spare.mutex);
+        for (auto it = spare.buffers.rbegin(); it != spare.buffers.rend(); ++it)
+            if (it->floats == floats) {
+                float *memory = it->memory;
+                spare.floats -= floats;
+                spare.buffers.erase(std::next(it).base());
+                return Buffer(memory, {floats});
+            }
+    }
+    void *p = std::aligned_alloc(64, sizeof(float) * static_cast<size_t>(floats));
+    if (!p) throw std::bad_alloc();
+    return Buffer(static_cast<float *>(p), {floats});
+}
+
+Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training, bool keep) : table(kernels) {
     int64_t I = given.I, H = given.H, V = table->width, panels = tiles(H, V), HP = panels * V;
     packed = {I, H, HP, given.reset_after, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
     memory = allocate(HP * (3 * I + 3 * H + 5));
@@ -122,6 +177,31 @@ Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training
             to[3 * V] = at(given.bias_hh, 2);
         }
     if (training) pack_backward(given);
+    if (keep) {
+        kept = allocate(3 * H * (I + H + 2));
+        float *to = kept.get();
+        each_array(given, [&](const float *from, int64_t floats) {
+            if (from)
+                std::memcpy(to, from, sizeof(float) * static_cast<size_t>(floats));
+            else
+                std::fill(to, to + floats, 0.0f);
+            to += floats;
+        });
+    }
+}
+
+bool Layer::holds(const gru_weights &given) const {
+    if (!kept || given.I != packed.I || given.H != packed.H || given.reset_after != packed.reset_after) return false;
+    const float *mine = kept.get();
+    bool same = true;
+    each_array(given, [&](const float *theirs, int64_t floats) {
+        if (theirs)
+            same = same && std::memcmp(mine, theirs, sizeof(float) * static_cast<size_t>(floats)) == 0;
+        else
+            same = same && std::all_of(mine, mine + floats, [](float value) { return value == 0.0f; });
+        mine += floats;
+    });
+    return same;
 }
 
 void Layer::pack_backward(const gru_weights &weights) {

@@ -11,23 +11,30 @@ namespace grus {
 // The table by name, or the best where name is null or empty. Throws std::invalid_argument where this CPU can't run it.
 const gru_kernels *kernels(const char *name);
 
-struct free_aligned {
+// Memory aligned to 64 bytes. What is given back is kept for the next of its size, some of it: a training step packs
+// the same weights again, and fresh pages cost more than the packing.
+struct give_back {
+    int64_t floats;
     void operator()(float *p) const;
 };
-using Buffer = std::unique_ptr<float[], free_aligned>;
-Buffer allocate(int64_t floats);  // aligned to 64 bytes
+using Buffer = std::unique_ptr<float[], give_back>;
+Buffer allocate(int64_t floats);
 
 class Layer {
     const gru_kernels *table;
     gru_packed packed{};
-    Buffer memory, back;
+    Buffer memory, back, kept;
     const float *zeros;  // [HP]: the first state where none is given
 
     void pack_backward(const gru_weights &weights);
 
   public:
-    // Copies the weights into panels for the forward pass, and for the backward pass too where `training`.
-    Layer(const gru_weights &weights, const gru_kernels *table, bool training);
+    // Copies the weights into panels for the forward pass, and for the backward pass too where `training`. With `keep`
+    // they are kept as given too, for `holds`.
+    Layer(const gru_weights &weights, const gru_kernels *table, bool training, bool keep = false);
+
+    // Whether these are, bit for bit, the weights that were kept.
+    bool holds(const gru_weights &weights) const;
 
     int64_t input_size() const { return packed.I; }
     int64_t hidden_size() const { return packed.H; }

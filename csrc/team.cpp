@@ -68,6 +68,29 @@ class flush_denormals {
 #endif
 };
 
+// The core a thread runs on; -1 where the system does not tell.
+inline int core() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+// Moves the calling thread to another core, where it has one, without binding it there.
+void leave_core(int taken) {
+#if defined(__linux__)
+    cpu_set_t all, others;
+    if (sched_getaffinity(0, sizeof all, &all) != 0) return;
+    others = all;
+    CPU_CLR(taken, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+        sched_setaffinity(0, sizeof all, &all);
+#else
+    (void)taken;
+#endif
+}
+
 // A condition that others may sleep for. `tell` costs a load where nobody sleeps.
 class Bell {
     std::mutex mutex;
@@ -111,6 +134,7 @@ class Team {
     Counter version;                         // twice the number of the call
     Counter claims[MAX_SHARDS];              // the next phase of this shard that nobody has taken
     Counter finished;                        // shards done in all phases
+    std::atomic<int> callers_core{-1};
     Bell calls, progress;
     int started = 0;
 
@@ -122,6 +146,7 @@ class Team {
 
     static int claim(gru_worker *worker) {
         Seat *me = static_cast<Seat *>(worker);
+        if (me->index > 0 && !me->team->apart_from_caller()) return -1;
         int first = me->index * me->shards / me->workers;
         uint64_t open = tagged(me->call, static_cast<uint64_t>(me->phase));
         for (int k = 0; k < me->shards; k++) {
@@ -146,7 +171,22 @@ class Team {
         me->phase++;
         uint64_t all = tagged(me->call, static_cast<uint64_t>(me->phase) * static_cast<uint64_t>(me->shards));
         std::atomic<uint64_t> &count = me->team->finished.value;
+        if (me->index == 0) me->team->note_core();
         me->team->progress.wait([&] { return count.load(std::memory_order_acquire) >= all; });
+    }
+
+    void note_core() {
+        int now = core();
+        if (now != callers_core.load(std::memory_order_relaxed)) callers_core.store(now, std::memory_order_relaxed);
+    }
+
+    // A worker on the caller's own core would only take turns with it, two switches a step: it moves, or claims
+    // nothing.
+    bool apart_from_caller() {
+        int taken = callers_core.load(std::memory_order_relaxed);
+        if (taken < 0 || core() != taken) return true;
+        leave_core(taken);
+        return core() != callers_core.load(std::memory_order_relaxed);
     }
 
     void work(const Job &job, uint64_t call, int index) {
@@ -211,6 +251,7 @@ class Team {
         for (int i = 0; i < WORDS; i++) slot[i].store(words[i], std::memory_order_relaxed);
         for (int i = 0; i < job.shards; i++) claims[i].value.store(tagged(call, 0), std::memory_order_relaxed);
         finished.value.store(tagged(call, 0), std::memory_order_relaxed);
+        note_core();
         version.value.store(2 * call, std::memory_order_release);
         calls.tell();
         work(job, call, 0);

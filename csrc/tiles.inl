@@ -44,29 +44,37 @@ GRUS_INLINE void dot(vec (&sums)[R][P * N], const float *a, int64_t a_r, int64_t
     }
 }
 
-// How many panels a tile of R rows takes side by side: few rows want many, for independent chains of sums.
+// How many panels a tile of R rows takes side by side: few rows want many, for independent chains of sums. One row of
+// three gates takes two, no more: reading weights bounds it, and the fewer a tile takes the more of the last ones are
+// still in L1 when the next step begins with them (see step_reset_after).
 constexpr int most_panels(int R, int N) {
-    int P = SUMS / (R * N);
+    int P = R == 1 && N == 3 ? 2 : SUMS / (R * N);
     return P < 1 ? 1 : P > 8 ? 8 : P;
 }
 
-// f(P, j): panels j to j + P - 1, as many at a time as fit
+// f(P, j): panels j to j + P - 1, as many at a time as fit; from the last to the first if `back`
 template <int P, class F>
-GRUS_INLINE void panels(int64_t j, int64_t end, F f) {
-    for (; j + P <= end; j += P) f(constant<P>{}, j);
-    if constexpr (P > 1) panels<(P + 1) / 2>(j, end, f);
+GRUS_INLINE void panels(int64_t j, int64_t end, bool back, F f) {
+    int64_t rest = (end - j) % P;
+    if constexpr (P > 1)
+        if (back && rest) panels<(P + 1) / 2>(end - rest, end, back, f);
+    for (int64_t i = 0, count = (end - j) / P; i < count; i++) f(constant<P>{}, j + (back ? count - 1 - i : i) * P);
+    if constexpr (P > 1)
+        if (!back && rest) panels<(P + 1) / 2>(end - rest, end, back, f);
 }
 
 // f(R, P, row, j) for tiles that cover rows 0 to rows - 1 and panels j0 to j1 - 1 of N gates. A panel stays in cache
 // while the rows pass.
 template <int N, class F>
-GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f) {
+GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back = false) {
     int64_t full = rows - rows % ROWS;
     if (full)
-        panels<most_panels(ROWS, N)>(j0, j1, [&](auto P, int64_t j) {
+        panels<most_panels(ROWS, N)>(j0, j1, back, [&](auto P, int64_t j) {
             for (int64_t row = 0; row < full; row += ROWS) f(constant<ROWS>{}, P, row, j);
         });
-    auto rest = [&](auto R) { panels<most_panels(R.value, N)>(j0, j1, [&](auto P, int64_t j) { f(R, P, full, j); }); };
+    auto rest = [&](auto R) {
+        panels<most_panels(R.value, N)>(j0, j1, back, [&](auto P, int64_t j) { f(R, P, full, j); });
+    };
     switch (rows - full) {
         case 1:
             rest(constant<1>{});

@@ -124,7 +124,7 @@ void forward(const Request &q) {
         task.x = x.data, task.x_t = q.B * x.stride, task.x_b = x.stride;
         task.y = y.data, task.y_t = q.B * y.stride, task.y_b = y.stride;
         if (q.given & H0) task.h0 = h0.data, task.h_b = h0.stride;
-        grus::Layer(weights.all, grus::kernels(q.isa), false).forward(task, static_cast<int>(q.threads));
+        grus::Layer(weights.all, grus::kernels(q.isa), false, false).forward(task, static_cast<int>(q.threads));
     });
 }
 
@@ -151,7 +151,7 @@ void backward(const Request &q) {
         if (q.given & DX) task.dx = dx.data, task.dx_t = q.B * dx.stride, task.dx_b = dx.stride;
         if (q.given & DW) task.dW = dW.data, task.dU = dU.data, task.db_i = db_i.data, task.db_h = db_h.data;
         task.dh_n = q.given & DH_N ? dh_n.data : nullptr, task.dh0 = dh0.data;
-        grus::Layer(weights.all, grus::kernels(q.isa), true).backward(task, static_cast<int>(q.threads));
+        grus::Layer(weights.all, grus::kernels(q.isa), true, false).backward(task, static_cast<int>(q.threads));
     });
 }
 

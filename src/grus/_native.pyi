@@ -20,6 +20,23 @@ class Layer:
     @property
     def training(self) -> bool: ...
     def forward(self, x: _Array, h0: _Array | None, y: _Array, reverse: bool, threads: int) -> None: ...
+    # addresses, strides in floats; nothing is checked
+    def forward_at(
+        self,
+        T: int,
+        B: int,
+        x: int,
+        x_t: int,
+        x_b: int,
+        h0: int,
+        h_b: int,
+        y: int,
+        y_t: int,
+        y_b: int,
+        h_n: int,
+        reverse: bool,
+    ) -> None: ...
+    def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, reset_after: bool) -> bool: ...
     def step(self, x: _Array, h: _Array, y: _Array) -> None: ...
     def backward(
         self,
@@ -46,6 +63,7 @@ def make_layer(
     reset_after: bool,
     isa: str,
     training: bool,
+    keep: bool,
 ) -> Layer: ...
 
 class Dense:

@@ -112,11 +112,14 @@ class Layer:
     """The weights of one layer in one direction, packed for one instruction set.
 
     The weights are copied: a later change of the arrays does not reach the layer. One layer may be used by several
-    threads. Without ``training`` it is packed for the forward pass alone, in half the time and memory.
+    threads. Without ``training`` it is packed for the forward pass alone, in half the time and memory. ``keep`` keeps
+    the weights as given, too, so that :meth:`holds_at` can tell whether they have changed.
     Raises InputError for weights that are not float32 or an instruction set that cannot run here.
     """
 
-    def __init__(self, weights: GRUWeights, *, isa: str | None = None, training: bool = True) -> None:
+    def __init__(
+        self, weights: GRUWeights, *, isa: str | None = None, training: bool = True, keep: bool = False
+    ) -> None:
         H, I = weights.hidden_size, weights.input_size  # noqa: E741
         self.input_size, self.hidden_size, self.reset_after = I, H, weights.reset_after
         self.isa = _isa(isa)
@@ -128,6 +131,7 @@ class Layer:
             weights.reset_after,
             self.isa,
             training,
+            keep,
         )
 
     def forward(
@@ -155,6 +159,30 @@ class Layer:
         if T:
             return y, y[0 if reverse else -1].copy()
         return y, np.zeros((B, self.hidden_size), np.float32) if h0 is None else h0.copy()
+
+    def forward_at(
+        self,
+        steps: int,
+        batch: int,
+        x: tuple[int, int, int],
+        h0: tuple[int, int],
+        y: tuple[int, int, int],
+        h_n: int,
+        reverse: bool,
+    ) -> None:
+        """:meth:`forward` on memory the caller has checked, quick to call: nothing is checked here.
+
+        x and y are (address, stride in time, stride in batch), h0 (address or 0, stride in batch), h_n the address of
+        [B, H] contiguous; strides count floats, features are contiguous, steps and batch are at least 1.
+        """
+        self._native.forward_at(steps, batch, *x, *h0, *y, h_n, reverse)
+
+    def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int) -> bool:
+        """Whether the weights at these addresses (a bias may be 0) are those the layer was made of, bit for bit.
+
+        They must have the layer's shapes and be contiguous. A layer made without ``keep`` holds none.
+        """
+        return bool(self._native.holds_at(weight_ih, weight_hh, bias_ih, bias_hh, self.reset_after))
 
     def step(self, x: Array, h: Array, out: Array | None = None) -> Array:
         """One step: x [B, I] and h [B, H] to the next state [B, H], in ``out`` where it is given."""

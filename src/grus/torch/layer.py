@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from grus import kernels
 from grus.errors import InputError
 from grus.torch import ops
 
@@ -70,6 +71,7 @@ class GRU(nn.Module):
                 for name, shape in shapes.items():
                     self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
                 self._names.append([name + suffix for name in shapes])
+        self._ready: list[list[kernels.Layer]] = [[] for _ in range(num_layers)]  # packed weights of the last inference
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -82,6 +84,9 @@ class GRU(nn.Module):
     def all_weights(self) -> list[list[Tensor]]:
         """The parameters of each layer and direction: weight_ih, weight_hh, and with ``bias`` bias_ih, bias_hh."""
         return [[getattr(self, name) for name in names] for names in self._names]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_ready": [[] for _ in self._ready]}
 
     def flatten_parameters(self) -> None:
         """Nothing to do: here for code written for ``torch.nn.GRU``."""
@@ -122,6 +127,7 @@ class GRU(nn.Module):
                 directions[rows],
                 reset_after=self.reset_after,
                 batch_major=self.batch_first and top,
+                ready=self._ready[index],
             )
             h_n.append(after)
             if self.dropout and not top:

@@ -34,10 +34,12 @@ def layer(
     *,
     reset_after: bool = True,
     batch_major: bool = False,
+    ready: list[kernels.Layer] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """x [T, B, I] and h0 [D, B, H] (None: zeros) to y [T, B, D·H] and h_n [D, B, H], D directions.
 
-    The second direction walks backwards in time. ``batch_major`` lays y out in memory as [B, T, D·H].
+    The second direction walks backwards in time. ``batch_major`` lays y out in memory as [B, T, D·H]. ``ready`` is a
+    list to find packed weights in, and to leave them in, from one inference to the next.
     """
     if x.dtype == torch.float64:
         return _plain_layer(x, h0, directions, reset_after)
@@ -47,7 +49,7 @@ def layer(
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         y, h_n = _Layer.apply(options, x, h0, *weights)  # type: ignore[no-untyped-call]
     else:
-        y, h_n = _forward(options, x, h0, weights)
+        y, h_n = _forward(options, x, h0, _ready(directions, options, ready))
     return options.time_major(y), h_n
 
 
@@ -60,13 +62,18 @@ class _Options(NamedTuple):
         return y.transpose(0, 1) if self.batch_major else y
 
 
+def _features_contiguous(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
 def _numpy(tensor: Tensor) -> Any:
     """The same memory as a NumPy array, its last axis contiguous; a copy only where that axis is not."""
-    tensor = tensor.detach()
-    return (tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()).numpy()
+    return _features_contiguous(tensor.detach()).numpy()
 
 
-def _pack(options: _Options, weights: Sequence[Tensor | None], training: bool) -> list[kernels.Layer]:
+def _pack(
+    options: _Options, weights: Sequence[Tensor | None], *, training: bool = False, keep: bool = False
+) -> list[kernels.Layer]:
     packed = []
     for index in range(0, len(weights), 4):
         W, U, b_i, b_h = weights[index : index + 4]
@@ -74,22 +81,52 @@ def _pack(options: _Options, weights: Sequence[Tensor | None], training: bool) -
         zeros = torch.zeros_like(W[:, 0])
         b_i, b_h = zeros if b_i is None else b_i, zeros if b_h is None else b_h
         own = GRUWeights(_numpy(W), _numpy(U), _numpy(b_i), _numpy(b_h), options.reset_after)
-        packed.append(kernels.Layer(own, training=training))
+        packed.append(kernels.Layer(own, training=training, keep=keep))
     return packed
 
 
-def _forward(
-    options: _Options, x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None]
-) -> tuple[Tensor, Tensor]:
-    layers = _pack(options, weights, training=False)
+def _ready(directions: Sequence[Weights], options: _Options, ready: list[kernels.Layer] | None) -> list[kernels.Layer]:
+    """The packed weights for an inference: those in ``ready`` while they are the same.
+
+    They are compared bit by bit, which costs less than a step, for no counter sees what is written through ``.data``.
+    """
+    weights = [tensor for direction in directions for tensor in direction]
+    if ready is None or not all(tensor is None or tensor.is_contiguous() for tensor in weights):
+        return _pack(options, weights)
+    found = list(ready)
+    if not (len(found) == len(directions) and all(map(_same, found, directions))):
+        found = ready[:] = _pack(options, weights, keep=True)
+    return found
+
+
+def _same(packed: kernels.Layer, weights: Weights) -> bool:
+    sizes = (packed.hidden_size, packed.input_size)
+    return sizes == (weights.weight_hh.shape[1], weights.weight_ih.shape[1]) and packed.holds_at(
+        *(0 if tensor is None else tensor.data_ptr() for tensor in weights)
+    )
+
+
+def _forward(options: _Options, x: Tensor, h0: Tensor | None, layers: list[kernels.Layer]) -> tuple[Tensor, Tensor]:
+    """y as it lies in memory, and h_n [D, B, H]."""
     (steps, batch, _), hidden = x.shape, layers[0].hidden_size
-    shape = (batch, steps) if options.batch_major else (steps, batch)
-    y = torch.empty(*shape, len(layers) * hidden, dtype=torch.float32, device="cpu")
-    h_n = torch.empty(len(layers), batch, hidden, dtype=torch.float32, device="cpu")
-    inputs, columns, last = _numpy(x), options.time_major(y).numpy(), h_n.numpy()
+    width = len(layers) * hidden
+    shape = (batch, steps, width) if options.batch_major else (steps, batch, width)
+    y = torch.empty(shape, dtype=torch.float32, device="cpu")
+    h_n = torch.empty((len(layers), batch, hidden), dtype=torch.float32, device="cpu")
+    if not steps or not batch:
+        return y, h_n.zero_() if h0 is None else h_n.copy_(h0)
+    x, h0 = _features_contiguous(x), None if h0 is None else _features_contiguous(h0)
+    y_t, y_b = (width, steps * width) if options.batch_major else (batch * width, width)
     for d, packed in enumerate(layers):
-        out = columns[:, :, d * hidden : (d + 1) * hidden]
-        _, last[d] = packed.forward(inputs, None if h0 is None else _numpy(h0[d]), reverse=d == 1, out=out)
+        packed.forward_at(
+            steps,
+            batch,
+            (x.data_ptr(), x.stride(0), x.stride(1)),
+            (0, 0) if h0 is None else (h0.data_ptr() + 4 * d * h0.stride(0), h0.stride(1)),
+            (y.data_ptr() + 4 * d * hidden, y_t, y_b),
+            h_n.data_ptr() + 4 * d * batch * hidden,
+            d == 1,
+        )
     return y, h_n
 
 
@@ -98,8 +135,8 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, options: _Options, x: Tensor, h0: Tensor | None, *weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        y, h_n = _forward(options, x, h0, weights)
-        ctx.options = options
+        ctx.options, ctx.layers = options, _pack(options, weights, training=True)
+        y, h_n = _forward(options, x, h0, ctx.layers)
         ctx.save_for_backward(x, h0, y, *weights)
         ctx.set_materialize_grads(False)  # an output the loss does not use has the gradient None
         return y, h_n
@@ -108,7 +145,8 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None) -> Any:
         _, by_x, by_h0, *by_weights = ctx.needs_input_grad
         wanted = (by_x, by_h0, any(by_weights))
-        return None, *_Gradient.apply(ctx.options, wanted, dy, dh_n, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        work = (ctx.options, ctx.layers, wanted)
+        return None, *_Gradient.apply(work, dy, dh_n, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
 
 
 class _Gradient(torch.autograd.Function):
@@ -117,8 +155,7 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        options: _Options,
-        wanted: tuple[bool, bool, bool],
+        work: tuple[_Options, list[kernels.Layer], tuple[bool, bool, bool]],
         dy: Tensor | None,
         dh_n: Tensor | None,
         x: Tensor,
@@ -126,12 +163,13 @@ class _Gradient(torch.autograd.Function):
         y: Tensor,
         *weights: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
+        options, layers, wanted = work
         inputs, outputs = _numpy(x), _numpy(options.time_major(y))
         by_output = None if dy is None else _numpy(options.time_major(dy))
         dx: Tensor | None = None
         dh0: list[Tensor] = []
         dweights: list[Tensor | None] = []
-        for d, packed in enumerate(_pack(options, weights, training=True)):
+        for d, packed in enumerate(layers):
             own = slice(d * packed.hidden_size, (d + 1) * packed.hidden_size)
             gradients = packed.backward(
                 inputs,
