@@ -3,7 +3,7 @@
 Each model sees the official training part of its period alone. Beside the horizon and the season, which the competition
 names, only the number of layers differs between periods; it was chosen on the ends of the training parts. Theta and
 dynamic optimised Theta are run by statsforecast on the same data; the other rows are published. Results go to
-benchmarks/results/m3.json and, as a table, to the terminal.
+benchmarks/results/m3.json and, as a table, to the terminal and into docs/accuracy.md.
 
     python benchmarks/m3_all.py [--members 8] [--output benchmarks/results/m3.json]
 """
@@ -38,6 +38,13 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 # Average sMAPE over all 3,003 series, as published: the first two in Makridakis & Hibon 2000, the last in Oreshkin et
 # al. 2020 (arXiv:1905.10437). Makridakis & Hibon's Theta is 12.76 when its forecasts are measured again (R. Hyndman).
 PUBLISHED = {"ForecastPro (published)": 13.19, "Theta (published)": 13.01, "N-BEATS ensemble (published)": 12.37}
+
+# What the GRU must reach on all series, or the run ends with status 1.
+SERIES, MOST_SMAPE = 3003, 13.0
+
+RESULTS = Path(__file__).parent / "results" / "m3.json"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "accuracy.md"
+BEGIN, END = "<!-- m3: written by make accuracy -->", "<!-- m3: end -->"
 
 Floats = NDArray[np.float64]
 Scores = dict[str, Floats]  # measure -> one value a series
@@ -93,7 +100,7 @@ def theta(series: list[M3Series], horizon: int, season: int) -> dict[str, Scores
 def main() -> None:
     parser = argparse.ArgumentParser(description="M3, all series: one GRU model for each period, beside other methods.")
     parser.add_argument("--members", type=int, default=8, help="networks in each ensemble (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "m3.json")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     everything = m3()
@@ -120,8 +127,14 @@ def main() -> None:
         "rows": rows,
     }
     write_whole(options.output, (json.dumps(record, indent=1) + "\n").encode())
-    print(f"\n{table(rows)}\n")
+    text = table(rows)
+    if options.output == RESULTS:
+        put_in_docs(text)
+    print(f"\n{text}\n")
     print(f"training and forecasting with the GRUs took {sum(seconds.values()):.0f} s; {options.output} is written")
+    smape_of_all = next(row["sMAPE"]["ALL"] for row in rows if row["model"] == "GRU")
+    if not smape_of_all <= MOST_SMAPE and len(everything) == SERIES:
+        sys.exit(f"error: sMAPE of the GRU is {smape_of_all:.2f}, expected at most {MOST_SMAPE:.2f}")
 
 
 def _row(periods: dict[str, Scores]) -> dict[str, dict[str, float]]:
@@ -144,6 +157,13 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells.append(f"{100 * row['80% coverage']['ALL']:.1f}" if "80% coverage" in row else "–")
         lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def put_in_docs(text: str) -> None:
+    """Replace the table between the two marks of docs/accuracy.md."""
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_whole(DOCUMENT, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}".encode())
 
 
 if __name__ == "__main__":

@@ -23,9 +23,12 @@ GRUS_INLINE void dot(vec (&sums)[R][P * N], const float *a, int64_t a_r, int64_t
                      int64_t K) {
     for (int64_t k0 = 0; k0 < K; k0 += BLOCK) {
         vec block[R][P * N];
+#pragma GCC unroll 8
         for (int r = 0; r < R; r++)
+#pragma GCC unroll 24
             for (int g = 0; g < P * N; g++) block[r][g] = splat(0.0f);
         int64_t end = least(BLOCK, K - k0);
+        asm("" : "+m"(sums));  // in memory while the chains run: the registers are theirs
         for (int64_t k = 0; k < end; k++) {
             vec weights[P * N];
 #pragma GCC unroll 24
@@ -39,7 +42,9 @@ GRUS_INLINE void dot(vec (&sums)[R][P * N], const float *a, int64_t a_r, int64_t
             a += a_k;
             w += N * V;
         }
+#pragma GCC unroll 8
         for (int r = 0; r < R; r++)
+#pragma GCC unroll 24
             for (int g = 0; g < P * N; g++) sums[r][g] = add(sums[r][g], block[r][g]);
     }
 }

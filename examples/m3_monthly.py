@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from datasets import M3, long_table, m3
 
@@ -25,6 +26,8 @@ HORIZON, SEASON = 18, 12
 LAYERS, MEMBERS, QUANTILES = 2, 5, (0.1, 0.25, 0.5, 0.75, 0.9)  # chosen on the last 18 months of the training part
 # As published: Makridakis & Hibon 2000, average sMAPE of the monthly series over forecasting horizons 1 to 18.
 THETA = {"model": "Theta (published)", "sMAPE": 13.85}
+# What the demo must reach on all the monthly series, or it ends with status 1.
+SERIES, MOST_SMAPE, LEAST_COVERAGE, MOST_COVERAGE = 1428, 14.0, 0.75, 0.85
 
 WITHOUT_TORCH = """
 import sys
@@ -86,6 +89,20 @@ def main() -> None:
     write_whole(folder / "m3_monthly.png", picture)
     print(f"picture: {folder / 'm3_monthly.png'}\n")
     again_without_torch(folder, model, forecast, shown[0])
+    missed = missed_bars(report["GRU"])
+    if missed and len(series) == SERIES:
+        sys.exit(f"error: {'; '.join(missed)}")
+
+
+def missed_bars(row: dict[str, Any]) -> list[str]:
+    """Of a report's row, what is not as good as it must be."""
+    missed = []
+    if not row["sMAPE"] <= MOST_SMAPE:
+        missed.append(f"sMAPE is {row['sMAPE']:.2f}, expected at most {MOST_SMAPE:.2f}")
+    if not LEAST_COVERAGE <= row["80% coverage"] <= MOST_COVERAGE:
+        share = f"{row['80% coverage']:.1%}"
+        missed.append(f"the 80 % interval covers {share}, expected {LEAST_COVERAGE:.0%} to {MOST_COVERAGE:.0%}")
+    return missed
 
 
 def again_without_torch(folder: Path, model: Path, forecast: Table, name: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from subprocess import CompletedProcess, run
 
+import emulated
 import numpy as np
 import pytest
 
@@ -15,9 +16,22 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compile what emulated tests need, outside of their time limits."""
+    if not emulated.MISSING and any(isa in item.name for item in session.items for isa in emulated.ISAS):
+        emulated.build()
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An instruction set, by indirect parametrization, on a machine that has it."""
+    with emulated.machine(request.param):
+        yield request.param
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+import emulated
 import numpy as np
 import pytest
 import torch
@@ -21,8 +21,8 @@ from grus.weights import GRUWeights
 
 Array = NDArray[Any]
 
-ARM = platform.machine() in ("aarch64", "arm64")
-ISAS = ("neon", "generic") if ARM else ("avx512", "avx2", "generic")  # all there are, best first
+NATIVE_ISAS = ("neon", "generic") if emulated.ARM else ("avx512", "avx2", "generic")  # all there are, best first
+ISAS = (*NATIVE_ISAS, *emulated.ISAS)
 
 
 class Case(NamedTuple):
@@ -160,13 +160,15 @@ def _torch_backward(
 
 
 def _kernel_forward(isa: str, threads: int, weights: GRUWeights, x: Array, h0: Array | None) -> Array:
-    return kernels.Layer(weights, isa=isa).forward(x, h0, threads=threads)[0]
+    with emulated.machine(isa):
+        return kernels.Layer(weights, isa=isa).forward(x, h0, threads=threads)[0]
 
 
 def _kernel_backward(isa: str, threads: int, weights: GRUWeights, x: Array, h0: Array, dy: Array) -> Gradients:
-    layer = kernels.Layer(weights, isa=isa)
-    y, _ = layer.forward(x, h0, threads=threads)
-    return Gradients(*layer.backward(x, h0, y, dy, None, threads=threads))  # type: ignore[arg-type]
+    with emulated.machine(isa):
+        layer = kernels.Layer(weights, isa=isa)
+        y, _ = layer.forward(x, h0, threads=threads)
+        return Gradients(*layer.backward(x, h0, y, dy, None, threads=threads))  # type: ignore[arg-type]
 
 
 def as_model(weights: GRUWeights) -> Model:
@@ -199,10 +201,16 @@ def _of_torch(name: str, module: Callable[..., Any], dtype: torch.dtype, **optio
     return Implementation(name, kind, forward, backward, **options)
 
 
+def lacking(isa: str) -> str:
+    """Why an instruction set cannot be tested here; nothing where it can."""
+    if isa in emulated.ISAS:
+        return emulated.SKIP
+    return "" if isa in kernels.isas() else f"this CPU cannot run {isa}"
+
+
 def _of_kernels(isa: str, threads: int) -> Implementation:
-    skip = "" if isa in kernels.isas() else f"this CPU cannot run {isa}"
     forward, backward = partial(_kernel_forward, isa, threads), partial(_kernel_backward, isa, threads)
-    return Implementation(f"kernels-{isa}-{threads}", np.float32, forward, backward, skip=skip)
+    return Implementation(f"kernels-{isa}-{threads}", np.float32, forward, backward, skip=lacking(isa))
 
 
 IMPLEMENTATIONS = (

@@ -88,3 +88,8 @@ def test_dependencies_each_have_a_reason() -> None:
 def test_decisions_are_numbered_without_gaps() -> None:
     numbers = sorted(int(p.name[:4]) for p in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    assert re.findall(r"@[A-Z]+@", page.read_text(encoding="utf-8")) == []

@@ -66,13 +66,13 @@ print(np.abs(y - exact).max() < 1e-5)
 
 
 def test_import_takes_little_beyond_numpy() -> None:
+    # the process's own time: what a busy neighbour takes from it is not the import's
     code = """
 import time
-start = time.perf_counter()
 import numpy
-middle = time.perf_counter()
+start = time.process_time()
 import grus
-print(time.perf_counter() - middle)
+print(time.process_time() - start)
 """
     best = min(float(python(code)) for _ in range(5))
     assert best < 0.2

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from implementations import ISAS, arrays, baseline, case, exact, float32_baseline
+from implementations import NATIVE_ISAS, arrays, baseline, case, exact, float32_baseline
 from numpy.typing import NDArray
-from test_invariance import isas, reset
+from test_invariance import isas, native_isas, reset
 from tolerance import check_float32
 
 from grus import kernels, reference
@@ -181,7 +181,7 @@ def seconds(call: Callable[..., object], *args: object) -> float:
     return min(times)
 
 
-@isas
+@native_isas
 @reset
 @pytest.mark.parametrize("tiny", ["inputs", "weights"])
 def test_denormals_are_no_slower(isa: str, reset_after: bool, tiny: str) -> None:
@@ -204,7 +204,7 @@ def test_denormals_are_no_slower(isa: str, reset_after: bool, tiny: str) -> None
     assert seconds(backward, odd, odd_x, odd_h0, dy * scale) < 4 * seconds(backward, usual, x, h0, dy) + 1e-3
 
 
-@isas
+@native_isas
 @pytest.mark.parametrize("flush", [False, True])
 def test_the_callers_floating_point_mode_is_left_as_it_was(isa: str, flush: bool) -> None:
     weights, x, h0, dy = case(5, 6, 7, 17, True)
@@ -235,7 +235,7 @@ SHOW = "from grus import kernels; print(kernels.default_isa())"
 
 def test_isas_are_known_and_the_best_is_the_default(python: Callable[..., CompletedProcess[str]]) -> None:
     found = kernels.isas()
-    assert found[-1] == "generic" and list(found) == [isa for isa in ISAS if isa in found]
+    assert found[-1] == "generic" and list(found) == [isa for isa in NATIVE_ISAS if isa in found]
     assert python(SHOW, GRUS_ISA="").stdout.split() == [found[0]]
 
 

@@ -56,7 +56,7 @@ def test_console_script_and_module_are_the_same_command() -> None:
 def test_constraints_pin_every_line_and_name_no_place() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
-    assert all(re.fullmatch(r'[A-Za-z0-9.-]+==[0-9][0-9a-z.]*( ; python_version >= "3\.11")?', pin) for pin in pins)
+    assert all(re.fullmatch(r'[A-Za-z0-9._-]+==[0-9][0-9a-z.]*( ; python_version >= "3\.11")?', pin) for pin in pins)
     pinned = {pin.split("==")[0].lower() for pin in pins}
     assert {"numpy", "safetensors", "torch", "scikit-build-core", "nanobind", "cmake", "ninja"} <= pinned
 

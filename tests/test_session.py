@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from implementations import ISAS
 from numpy.typing import NDArray
+from test_invariance import isas
 
-from grus import Model, Spec, kernels, reference
+from grus import Model, Spec, reference
 from grus.errors import InputError
 from grus.session import Session, State
 from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual, parameters
@@ -88,10 +88,8 @@ def inputs(blocks: Sequence[Block], T: int = 9, B: int = 5) -> Array:
 
 
 @pytest.mark.parametrize("blocks", (CHAINS | TWO_WAY).values(), ids=CHAINS | TWO_WAY)
-@pytest.mark.parametrize("isa", ISAS)
+@isas
 def test_every_block_means_what_the_spec_says(blocks: tuple[Block, ...], isa: str) -> None:
-    if isa not in kernels.isas():
-        pytest.skip(f"this CPU cannot run {isa}")
     model, x = model_of(*blocks), inputs(blocks)
     y, _ = Session(model, isa=isa).run(x)
     assert y.dtype == np.float32 and y.shape == (9, 5, blocks[-1].output_size)

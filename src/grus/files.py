@@ -12,10 +12,12 @@ __all__ = ["write_whole"]
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the new one, never a part.
 
-    Raises OSError where the folder is missing or not writable; the old file then stands.
+    A symbolic link stays one: the file it leads to is written. Raises OSError where the folder is missing or not
+    writable; the old file then stands.
     """
-    target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    target = Path(os.path.realpath(path))
+    # a short name of its own: with the target's in it, it could be longer than the file system allows
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".grus.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +88,11 @@ def test_bad_tables(failing: Callable[[str], str], tmp_path: Path, text: str, wo
         ("forecast fit data.csv --horizon 0 -o m", ["--horizon", "'0'", "at least 1"]),
         ("forecast fit data.csv --horizon six -o m", ["--horizon", "'six'"]),
         ("forecast fit data.csv --horizon 600 -o m", ["horizon", "600"]),
+        ("forecast fit data.csv --horizon 99999999999999999999 -o m", ["horizon", "99999999999999999999"]),
+        ("forecast fit data.csv --horizon 99999999999999999999 -o m --backtest 2", ["horizon"]),
+        ("forecast fit data.csv --horizon 6 -o m --backtest 99999999999999999999", ["--windows"]),
+        ("forecast fit data.csv --horizon 6 -o m --hidden-size 10000000", ["out of memory"]),
+        ("forecast fit data.csv --horizon 6 -o m --history m.checkpoint", ["--history", "checkpoint"]),
         ("forecast fit data.csv --horizon 6 -o m --quantiles 0.1,2", ["quantiles", "2"]),
         ("forecast fit data.csv --horizon 6 -o m --quantiles a", ["--quantiles", "0.1,0.5,0.9"]),
         ("forecast fit data.csv --horizon 6 -o m --past price", ["price"]),
@@ -141,9 +148,14 @@ def test_bad_models(failing: Callable[[str], str], tmp_path: Path, verb: str, ki
     [
         ("forecast predict model data.csv -o none/out.csv", ["--output 'none/out.csv'", "no folder"]),
         ("forecast predict model data.csv -o out.csv --plot none/p.png", ["--plot 'none/p.png'", "no folder"]),
-        ("forecast predict model data.csv -o out.csv --plot out.csv", ["--plot and --output"]),
+        ("forecast predict model data.csv -o out --plot out", ["--plot and --output"]),
         ("forecast predict model data.csv -o model", ["--output 'model'", "is also an input"]),
         ("forecast predict model data.csv -o out.csv --plot-ids a", ["--plot-ids without --plot"]),
+        ("forecast predict model data.csv -o out.csv --plot p.jpg", ["--plot 'p.jpg'", "'.jpg'", "expected .png"]),
+        ("forecast predict model data.csv -o out.xlsx", ["--output 'out.xlsx'", ".csv or .parquet or .pq"]),
+        ("forecast predict model data.csv -o out.csv.gz", ["--output 'out.csv.gz'", "cannot write '.gz'"]),
+        ("forecast predict model data.csv -o out.tsv", ["--output 'out.tsv'", "cannot write '.tsv'"]),
+        ("forecast evaluate model data.csv -o out.csv", ["--output 'out.csv'", "expected .json"]),
         ("forecast evaluate model data.csv --windows 0", ["--windows", "'0'"]),
         ("forecast evaluate model data.csv -o none/out.json", ["--output 'none/out.json'", "no folder"]),
     ],
@@ -158,7 +170,28 @@ def test_outputs_are_checked_first(
         assert word in line
 
 
+def test_an_output_is_a_file(failing: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(monthly())
+    os.mkfifo(tmp_path / "pipe")
+    assert "--output 'pipe' is a device or a pipe" in failing("forecast fit data.csv --horizon 6 -o pipe")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
 def test_a_debugger_wants_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRUS_DEBUG", "1")
     with pytest.raises(FileNotFoundError):
         main(["forecast", "evaluate", str(tmp_path / "none"), "data.csv"])
+
+
+def test_a_backtest_is_checked_before_the_training(failing: Callable[[str], str], tmp_path: Path) -> None:
+    rows = monthly(40).splitlines()
+    priced = [f"{row},{'' if i == 38 else i}" for i, row in enumerate(rows)]
+    (tmp_path / "data.csv").write_text("\n".join(["unique_id,ds,y,price", *priced[1:]]) + "\n")
+    line = failing(f"{FIT} --future price --backtest 2")
+    assert "future covariate 'price' of series a is not known at 2003-02-01" in line
+
+
+def test_an_output_behind_a_link(failing: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(monthly())
+    (tmp_path / "link").symlink_to("none/m")
+    assert "there is no folder" in failing("forecast fit data.csv --horizon 6 -o link")

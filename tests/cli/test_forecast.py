@@ -210,5 +210,9 @@ def test_a_training_that_diverges(
     assert line.startswith("grus: error: the loss became nan ")
     assert "lower the learning rate (it is 0.004)" in line
     assert line.count("\n") == 1
-    assert not target.exists()
-    assert (folder / "diverged.safetensors.checkpoint").exists()
+    # only the same run could go on from its checkpoint, to the same end: it is removed, and the advice can be followed
+    assert line.endswith("then start again, " + str(folder / "diverged.safetensors.checkpoint") + " is removed\n")
+    assert not list(folder.glob("diverged*"))
+    monkeypatch.undo()
+    assert main([*arguments, "--learning-rate", "0.001"]) == 0
+    assert target.exists()

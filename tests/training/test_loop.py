@@ -20,7 +20,7 @@ from grus.model import Model, load
 from grus.torch.network import Network
 from grus.training.checkpoint import Journal
 from grus.training.interrupt import Interrupt, Interrupted
-from grus.training.loop import seeded, train
+from grus.training.loop import Diverged, seeded, train
 from grus.training.progress import Reporter
 from grus.training.schedule import Optimisation
 
@@ -179,3 +179,28 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_state(tmp_path
     assert running.step == 4
     assert all(np.isfinite(array).all() for array in running.arrays.values())
     assert all(np.isfinite(tensor.numpy()).all() for tensor in network.state_dict().values())
+
+
+@pytest.mark.parametrize("score", [float("inf"), float("nan")])
+def test_a_validation_that_is_no_number_ends_the_run(tmp_path: Path, score: float) -> None:
+    path = tmp_path / "checkpoint"
+    scores = iter([0.5, score])
+    with seeded(1):
+        network = Network(SPEC.blocks)
+    with (
+        Interrupt() as interrupt,
+        Reporter(9, show=False) as reporter,
+        pytest.raises(Diverged, match=f"the validation became {score} at step 6 .a.: lower the learning rate"),
+    ):
+        train(
+            network,
+            lambda network, step: (network(batch(step)[0], last=True) - batch(step)[1]).square().mean(),
+            Optimisation(steps=9, validate_every=3),
+            name="a",
+            seed=(1,),
+            journal=Journal.open(path, {}),
+            interrupt=interrupt,
+            reporter=reporter,
+            validate=lambda _: next(scores),
+        )
+    assert Journal.open(path, {}, resume=True).finished == {}

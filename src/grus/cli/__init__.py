@@ -74,8 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(stop, 130, f"grus: {str(stop) or 'interrupted'}")
     except (InputError, OSError) as error:
         return _end(error, 2, f"grus: error: {_words(error)}")
-    except MemoryError as error:
-        return _end(error, 2, "grus: error: out of memory")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):  # PyTorch's way to say it
+            raise
+        return _end(error, 2, "grus: error: out of memory: take a smaller network, horizon or window")
 
 
 def _end(error: BaseException, status: int, line: str) -> int:

@@ -43,7 +43,7 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    shared.check_output("--output", options.output, options.model, options.data)
+    shared.check_output("--output", options.output, options.model, options.data, suffixes=(".json",))
 
     from grus.model import load
     from grus.tasks.forecast.evaluate import evaluate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from grus.files import write_whole
 
 if TYPE_CHECKING:
     from grus.tasks.forecast.settings import Settings
-    from grus.tasks.forecast.table import Table
 
 EPILOG = """\
 examples:
@@ -118,16 +116,21 @@ def run(options: argparse.Namespace) -> int:
     if options.history is not None and options.history.resolve() == options.output.resolve():
         raise InputError(f"--history and --output are the same file {str(options.output)!r}: choose another name")
     checkpoint = options.output.with_name(options.output.name + ".checkpoint")
+    if options.history is not None and options.history.resolve() == checkpoint.resolve():
+        raise InputError(f"--history {str(options.history)!r} is the name of the checkpoint: choose another name")
     if options.resume and not checkpoint.exists():
         raise InputError(f"--resume: there is no checkpoint {str(checkpoint)!r}: leave --resume out to start")
     if checkpoint.exists() and not options.resume:
         raise InputError(f"{str(checkpoint)!r} is left of an interrupted run: go on with --resume, or delete the file")
     table = shared.read_table(options.data, options)
     if options.backtest is not None:
-        _check_backtest(table, settings, options.backtest)
+        from grus.tasks.forecast.backtest import plan
+
+        plan(table, settings, options.backtest)  # raises now what would end the backtest after the training
     _use_torch(options.threads)
     from grus.tasks.forecast.fit import fit_with_history
     from grus.training.interrupt import Interrupted
+    from grus.training.loop import Diverged
 
     try:
         fitted = fit_with_history(
@@ -135,6 +138,9 @@ def run(options: argparse.Namespace) -> int:
         )
     except Interrupted as stop:
         raise Interrupted(f"{stop}, kept in {checkpoint}: go on with the same command and --resume") from None
+    except Diverged as error:  # no settings but its own go on from the checkpoint, and they lead to the same end
+        checkpoint.unlink(missing_ok=True)
+        raise InputError(f"{error}; then start again, {checkpoint} is removed") from None
     fitted.model.save(options.output)
     if options.history is not None:
         write_whole(options.history, (json.dumps(fitted.history, indent=1) + "\n").encode())
@@ -149,17 +155,6 @@ def run(options: argparse.Namespace) -> int:
         except Interrupted as stop:
             raise Interrupted(f"{stop} of the backtest; {options.output} is written") from None
     return 0
-
-
-def _check_backtest(table: Table, settings: Settings, windows: int) -> None:
-    """Raise InputError now, before the training, for what would end the backtest after it."""
-    from grus.tasks.forecast.backtest import before
-    from grus.tasks.forecast.frequency import infer, parse
-    from grus.tasks.forecast.prepare import prepare
-
-    frequency = parse(settings.freq) if settings.freq else infer(table.times, table.starts, table.source)
-    early = before(table, frequency, settings.horizon, windows, None)
-    prepare(early, dataclasses.replace(settings, freq=frequency.name))
 
 
 def _use_torch(threads: int | None) -> None:

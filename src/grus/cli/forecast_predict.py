@@ -40,9 +40,11 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from grus.tasks.forecast.tablefile import WRITTEN
+
     inputs = (options.model, options.data, options.future_data)
-    shared.check_output("--output", options.output, *inputs)
-    shared.check_output("--plot", options.plot, *inputs)
+    shared.check_output("--output", options.output, *inputs, suffixes=WRITTEN)
+    shared.check_output("--plot", options.plot, *inputs, suffixes=(".png",))
     if options.plot is not None and options.plot.resolve() == options.output.resolve():
         raise InputError(f"--plot and --output are the same file {str(options.output)!r}: choose another name")
     if options.plot_ids is not None and options.plot is None:

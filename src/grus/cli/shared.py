@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,13 +66,20 @@ def read_table(path: Path, options: argparse.Namespace, *, target: bool = True) 
     return Table.read(path, target=target, **columns)
 
 
-def check_output(option: str, path: Path | None, *inputs: Path | None) -> None:
-    """Raise InputError, before any work, when ``path`` could not be written or is one of the inputs."""
+def check_output(option: str, path: Path | None, *inputs: Path | None, suffixes: Sequence[str] = ()) -> None:
+    """Raise InputError, before any work, when ``path`` could not be written or is one of the inputs.
+
+    suffixes: the endings its name may have, besides none; () for any.
+    """
     if path is None:
         return
-    folder = path.parent
+    if suffixes and path.suffix.lower() not in ("", *suffixes):
+        raise InputError(f"{option} {str(path)!r}: cannot write {path.suffix!r}, expected {' or '.join(suffixes)}")
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
     if path.is_dir():
         raise InputError(f"{option} {str(path)!r} is a folder, expected the name of a file to write")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{option} {str(path)!r} is a device or a pipe, expected the name of a file to write")
     if not folder.is_dir():
         raise InputError(f"{option} {str(path)!r}: there is no folder {str(folder)!r}, make it first")
     for other in inputs:

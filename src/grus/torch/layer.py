@@ -30,7 +30,8 @@ class GRU(nn.Module):
     float32 on the CPU runs in the kernels, forward and backward; between the two only x, h0, the weights and y are
     kept, so do not write into y in place before the backward pass (PyTorch then raises, as it does for cuDNN), and
     there is no second derivative. float64 runs as plain PyTorch, for checks. Raises what ``torch.nn.GRU`` raises, and
-    InputError for another dtype or device, TypeError for a PackedSequence.
+    InputError for another dtype or device, TypeError for a PackedSequence. ``torch.compile`` cannot look into it:
+    let it step over, ``layer.forward = torch.compiler.disable(layer.forward)``.
     """
 
     def __init__(

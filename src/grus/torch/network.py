@@ -21,7 +21,8 @@ class Network(nn.ModuleList):
     """The chain of ``blocks`` as a module; its state_dict has the keys and shapes of ``spec.parameters(blocks)``.
 
     ``dropout`` acts on the output of every GRU layer while training. It is no part of the model: a spec does not know
-    it. Weights start as PyTorch starts each layer, drawn from its global generator.
+    it. Weights start as PyTorch starts each layer, drawn from its global generator; they are float32, as a Model's
+    are, whatever PyTorch's default is.
     """
 
     def __init__(self, blocks: Sequence[Block], *, dropout: float = 0.0) -> None:
@@ -63,6 +64,7 @@ class _GRU(Layer):
             dropout=dropout if block.num_layers > 1 else 0.0,
             bidirectional=block.bidirectional,
             reset_after=block.reset_after,
+            dtype=torch.float32,
         )
         self.output_dropout = dropout
 
@@ -117,7 +119,7 @@ def _module(block: Block, dropout: float) -> nn.Module:
         case GRU():
             return _GRU(block, dropout)
         case Linear():
-            return _Linear(block.input_size, block.output_size, bias=block.bias)
+            return _Linear(block.input_size, block.output_size, bias=block.bias, dtype=torch.float32)
         case Activation():
             return _Activation(block)
         case Bypass():

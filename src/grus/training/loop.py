@@ -20,7 +20,11 @@ from grus.training.interrupt import Interrupt, Interrupted
 from grus.training.progress import Reporter
 from grus.training.schedule import Optimisation, learning_rate
 
-__all__ = ["seeded", "train"]
+__all__ = ["Diverged", "seeded", "train"]
+
+
+class Diverged(InputError):
+    """A training whose loss or validation is no longer finite. It is repeatable: from its checkpoint it ends so too."""
 
 
 @contextmanager
@@ -80,7 +84,9 @@ class _Run:
         return True
 
     def measure(self, validate: Callable[[Network], float] | None) -> float | None:
-        """Add a row to the curve; with ``validate``, keep the weights that did best."""
+        """Add a row to the curve; with ``validate``, keep the weights that did best. A score that is not finite, with
+        which the training must end, changes nothing.
+        """
         score = None
         if validate is not None:
             was_training = self.kept.training
@@ -88,12 +94,14 @@ class _Run:
             with torch.no_grad():
                 score = float(validate(self.kept))
             self.kept.train(was_training)
+            if not math.isfinite(score):
+                return score
             self.lowest = min(score, self.lowest)
             if score <= self.lowest + self.optimisation.tolerance * abs(self.lowest):
                 self.best, self.best_step, self.best_score = arrays_of(self.kept), self.step, score
         row = {"step": self.step, "loss": self.loss_sum / max(1, self.loss_count)}
         if score is not None:
-            row["validation"] = score if math.isfinite(score) else None  # type: ignore[assignment]
+            row["validation"] = score
         self.curve.append(row)
         self.loss_sum, self.loss_count = 0.0, 0
         return score
@@ -156,8 +164,8 @@ def train(
     rate is still that of all of them. A training of this name that the journal has finished is not
     run again, one it has begun goes on where it was, to the same bits.
 
-    Raises Interrupted (the checkpoint is written) when ``interrupt`` is requested, and InputError when the loss is
-    no longer finite (the checkpoint holds the state before that step).
+    Raises Interrupted (the checkpoint is written) when ``interrupt`` is requested, and Diverged when the loss is no
+    longer finite (the checkpoint holds the state before that step) or the metric is not.
     """
     reporter.restart()
     if name in journal.finished:
@@ -171,6 +179,7 @@ def train(
         reporter.skip(run.step)
     else:
         journal.update(run.to_running(name))
+    advice = f"lower the learning rate (it is {optimisation.learning_rate:g}), or look for extreme values"
     every, end = optimisation.validate_every, min(stop or optimisation.steps, optimisation.steps)
     with torch.random.fork_rng(devices=[]):
         while run.step < end and not _stalled(run, validate is not None):
@@ -183,12 +192,13 @@ def train(
             value = loss(network, run.step)
             if not run.advance(value):
                 journal.update(run.to_running(name))
-                raise InputError(
-                    f"the loss became {value.item():g} or its gradient infinite at step {run.step} ({name}): "
-                    f"lower the learning rate (it is {optimisation.learning_rate:g}), or look for extreme values"
+                raise Diverged(
+                    f"the loss became {value.item():g} or its gradient infinite at step {run.step} ({name}): {advice}"
                 )
             last = run.step == end
             score = run.measure(validate) if run.step % every == 0 or last else None
+            if score is not None and not math.isfinite(score):
+                raise Diverged(f"the validation became {score:g} at step {run.step} ({name}): {advice}")
             reporter.update(name, value.item(), score)
     reporter.skip(optimisation.steps - run.step)
     if run.best:

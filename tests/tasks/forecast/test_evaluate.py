@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 
 from grus.errors import InputError
 from grus.model import Model
-from grus.tasks.forecast.backtest import before
+from grus.spec import Spec
+from grus.tasks.forecast.backtest import backtest, before, plan
 from grus.tasks.forecast.evaluate import evaluate
 from grus.tasks.forecast.frequency import parse
 from grus.tasks.forecast.predict import predict
 from grus.tasks.forecast.prepare import ALL, trained_until
+from grus.tasks.forecast.settings import Architecture, Settings, Trainer
 from grus.tasks.forecast.table import Table
 
 Columns = Callable[..., dict[str, Any]]
@@ -157,3 +160,86 @@ def test_report_as_json(make_columns: Columns, fitted: Fitted) -> None:
         "points",
     ]
     assert len(str(report).splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        ("business days", "NaT"),
+        ("business days", "soon"),
+        ("months", "NaT"),
+        ("months", "soon"),
+        ("integers", "NaT"),
+        ("integers", "99999999999999999999"),
+    ],
+)
+def test_ends_in_a_file_that_are_no_times(fitted: Fitted, kind: str, end: str) -> None:
+    ds = {
+        "business days": np.busday_offset("2020-01-01", np.arange(30), roll="forward").astype("M8[us]"),
+        "months": np.arange("2018-01", "2020-07", dtype="M8[M]").astype("M8[us]"),
+        "integers": np.arange(30),
+    }[kind]
+    model, table = fitted({"unique_id": ["a"] * 30, "ds": ds, "y": np.arange(1.0, 31.0)})
+    task = dataclasses.replace(model.spec.task, trained_until=(("a", end),))  # type: ignore[type-var]
+    hostile = Model(Spec(model.spec.blocks, task), model.arrays)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="another kind of time .* or its file is damaged"):
+        evaluate(hostile, table)
+
+
+def late_series(make_columns: Columns) -> dict[str, Any]:
+    """Monthly series; the last, alone of its category, starts 10 months before the end."""
+    columns = make_columns(60, 40, 10)
+    columns["region"] = np.repeat(["north", "south", "west"], (60, 40, 10))
+    return columns
+
+
+def test_a_category_that_appears_after_the_first_cutoff(make_columns: Columns) -> None:
+    pytest.importorskip("torch")
+    columns = late_series(make_columns)
+    settings = Settings(
+        6, static=("region",), architecture=Architecture(hidden_size=8), trainer=Trainer(steps=5, early_stopping=False)
+    )
+    report = backtest(columns, settings, windows=2)
+    assert report["GRU"]["points"] == 24  # of the two series that were there
+    assert report.notes == ("1 series left out (s2): their 'region' first appears after the first cutoff",)
+    known = columns | {"region": np.repeat(["north", "south", "south"], (60, 40, 10))}
+    made = plan(Table(known), settings, 2)
+    assert made.notes == () and len(made.whole.ids) == 3
+
+
+def test_a_category_among_numbers(make_columns: Columns) -> None:
+    """What was numbers before the first cutoff is no category: the series that makes it text is left out."""
+    columns = late_series(make_columns) | {"region": np.repeat(["1", "2", "west"], (60, 40, 10))}
+    made = plan(Table(columns), Settings(6, static=("region",)), 2)
+    assert made.whole.ids.tolist() == ["s0", "s1"] and len(made.notes) == 1
+    assert made.whole.is_numeric("region")
+
+
+def test_a_future_covariate_that_is_empty_in_a_hidden_window(
+    make_columns: Columns, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    columns = make_columns(60)
+    columns["price"] = np.arange(60.0)
+    columns["price"][-2] = np.nan
+    settings = Settings(6, future=("price",))
+    monkeypatch.setattr("grus.tasks.forecast.fit.fit", lambda *_, **__: pytest.fail("trained before the check"))
+    said = "future covariate 'price' of series s0 is not known at 2020-11-01"
+    with pytest.raises(InputError, match=said):
+        backtest(columns, settings, windows=2)
+    model, table = fitted(columns, future=("price",))
+    monkeypatch.setattr(
+        "grus.tasks.forecast.evaluate.forecast_panel", lambda *_: pytest.fail("forecast before the check")
+    )
+    with pytest.raises(InputError, match=said):
+        evaluate(model, table, windows=2)
+
+
+def test_the_scale_of_a_backtest_is_that_of_all_values(make_columns: Columns) -> None:
+    """A first zero after the cutoff would end a backtest on the log scale after its training."""
+    columns = make_columns(60)
+    assert plan(Table(columns), Settings(6), 2).settings.scale == "log"
+    columns["y"][-8] = 0.0
+    assert plan(Table(columns), Settings(6), 2).settings.scale == "linear"
+    with pytest.raises(InputError, match="scale 'log' needs positive values"):
+        plan(Table(columns), Settings(6, scale="log"), 2)

@@ -135,6 +135,13 @@ def test_tiny_tables(lengths: tuple[int, ...]) -> None:
     assert np.isfinite(forecast["q0.5"]).all()
 
 
+def test_nothing_to_learn_from() -> None:
+    y = np.full(40, np.nan)
+    y[[0, 39]] = 1.0, 2.0
+    with pytest.raises(InputError, match="nothing to learn from: no series has 3 values of y and another within 2"):
+        fit(Table({"unique_id": ["a"] * 40, "ds": np.arange(40), "y": y}), Settings(2), progress=False)
+
+
 def test_a_horizon_longer_than_the_data() -> None:
     with pytest.raises(InputError, match=r"horizon 4 needs a series of at least 7 steps .* the longest has 6"):
         fit(table((6, 5)), QUICK, progress=False)
@@ -270,3 +277,13 @@ def test_a_long_series_is_cut_elsewhere_each_time_and_wholly_used() -> None:
             stops_seen.add(int(stop))
     assert (seen[:199] > 0).all()
     assert len(stops_seen) > 50
+
+
+def test_the_default_of_torch_does_not_matter() -> None:
+    whole = fit(table(), QUICK, progress=False)
+    try:
+        torch.set_default_dtype(torch.float64)
+        wide = fit(table(), QUICK, progress=False)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same(wide, whole)

@@ -138,3 +138,18 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"pip install 'grus\[plot\]'"):
         plot({}, Table({"unique_id": ["a"], "ds": [1]}, target=False))
+
+
+def test_numpy_parameters(make_columns: Columns, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    quantiles = np.array([0.1, 0.9])
+    given = {"architecture": Architecture(np.int64(8)), "trainer": Trainer(np.int64(5), seed=np.int64(0))}
+    forecaster = Forecaster(np.int64(2), quantiles=quantiles, past=np.array([], dtype=str), **given)  # type: ignore[arg-type]
+    assert forecaster.get_params()["quantiles"] is quantiles
+    assert "quantiles=array([0.1, 0.9])" in repr(forecaster)
+    columns = make_columns(30)
+    forecaster.fit(columns).save(tmp_path / "m.safetensors")
+    assert Forecaster.load(tmp_path / "m.safetensors").quantiles == (0.1, 0.5, 0.9)
+    plain = Forecaster(2, quantiles=(0.1, 0.9), architecture=Architecture(8), trainer=Trainer(5)).fit(columns)
+    np.testing.assert_array_equal(forecaster.predict()["q0.9"], plain.predict()["q0.9"])
+    assert forecaster.evaluate(columns, windows=np.int64(2), step=np.int64(1))["GRU"]["points"] == 4

@@ -153,6 +153,22 @@ def test_a_log_model_refuses_zero(make_columns: Columns, fitted: Fitted) -> None
         predict(model, Table(columns))
 
 
+@pytest.mark.parametrize("known", ["007", "1234567"])
+def test_a_category_may_look_like_a_number(make_columns: Columns, fitted: Fitted, known: str) -> None:
+    columns = make_columns(30, 30) | {"shop": np.array([known] * 30 + ["A"] * 30, dtype=object)}
+    model, table = fitted(columns, static=("shop",))
+    alone = predict(model, drop(columns, slice(30, 60)))
+    np.testing.assert_array_equal(values(alone), values(predict(model, table), "s0"))
+    if known == "1234567":  # a frame makes numbers of them
+        numbers = drop(columns, slice(30, 60)) | {"shop": np.full(30, 1234567.0)}
+        np.testing.assert_array_equal(values(predict(model, numbers)), values(alone))
+
+
+def test_quantiles_that_are_nearly_the_same(make_columns: Columns, fitted: Fitted) -> None:
+    model, table = fitted(make_columns(30), quantiles=(0.1234561, 0.1234562, 0.9999999))
+    assert list(predict(model, table))[2:] == ["q0.1234561", "q0.1234562", "q0.5", "q0.9999999"]
+
+
 def test_another_frequency(make_columns: Columns, fitted: Fitted) -> None:
     columns = make_columns(60)
     model, _ = fitted(columns)

@@ -84,6 +84,7 @@ def test_names_of_columns(tmp_path: Path) -> None:
         ("unique_id,ds,y\n,1,1\n", "line 2: unique_id is empty"),
         ("", "data.csv is empty"),
         ("\n \n", "data.csv is empty"),
+        (",,\n,,\n", "data.csv is empty"),
         ("unique_id,ds,y\n", "data.csv has a header but no rows"),
         ("unique_id,ds,y\na,1,1,9\n", "data.csv, line 2: 4 cells, but the header has 3"),
         ("unique_id,ds,y,y\na,1,1,1\n", "has the column 'y' twice"),
@@ -142,6 +143,25 @@ def test_parquet_of_pandas_with_categories(tmp_path: Path) -> None:
     frame["unique_id"] = frame["unique_id"].astype("category")
     frame.to_parquet(tmp_path / "data.pq")
     assert Table.read(tmp_path / "data.pq")["y"].tolist() == [1.0, 2.0]
+
+
+def test_parquet_with_columns_that_no_one_asked_for(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    columns = {"unique_id": ["a", "a"], "ds": [1, 2], "y": [1.0, 2.0], "photo": [b"\xff", b"\xfe"], "tags": [[1], [2]]}
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.table(columns), tmp_path / "data.parquet")
+    assert Table.read(tmp_path / "data.parquet")["y"].tolist() == [1.0, 2.0]
+
+
+def test_parquet_with_a_time_zone(tmp_path: Path) -> None:
+    """As in CSV and pandas: UTC is read, another zone refused, for its days are not those of UTC."""
+    arrow = pytest.importorskip("pyarrow")
+    for zone in ("UTC", "Europe/Berlin"):
+        ds = arrow.array(np.array(["2020-01-01", "2020-01-02"], "M8[us]"), arrow.timestamp("us", tz=zone))
+        table = arrow.table({"unique_id": ["a", "a"], "ds": ds, "y": [1.0, 2.0]})
+        pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / f"{zone[:3]}.parquet")
+    assert str(Table.read(tmp_path / "UTC.parquet")["ds"][0])[:16] == "2020-01-01T00:00"
+    with pytest.raises(InputError, match=r"ds is '2020-01-01T01:00:00\+01:00', not a date: .*in UTC"):
+        Table.read(tmp_path / "Eur.parquet")
 
 
 def test_damaged_parquet(tmp_path: Path) -> None:
@@ -205,6 +225,25 @@ def test_missing_id_in_a_frame() -> None:
         Table({"unique_id": np.array(["a", None], dtype=object), "ds": [1, 2], "y": [1, 2]})
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            {"y": np.array(["2020-01-01", "2020-01-02"], "M8[ns]")},
+            "row 1: y is 2020-01-01.*, a time, expected a number",
+        ),
+        ({"y": np.array([1, 2], "m8[ns]")}, "a time, expected a number"),
+        ({"y": [10**400, 1]}, "y is inf, expected a finite number"),
+        ({"y": [[1], [2, 3]]}, "column 'y' is no column"),
+        ({"ds": np.array([1, 2**63 + 5], np.uint64)}, "row 2: ds is 9223372036854775813, too large"),
+        ({"ds": np.array([1, 1e300])}, "row 2: ds is 1e\\+300, too large"),
+    ],
+)
+def test_numbers_that_are_none(columns: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Table({"unique_id": ["a", "a"], "ds": [1, 2], "y": [1.0, 2.0]} | columns)
+
+
 def test_round_trip(tmp_path: Path) -> None:
     columns = {"unique_id": ['a "b", c', "d"], "ds": np.array(["2020-01-01T10:30", "2020-01-02"], "M8[us]")}
     table = Table(columns | {"y": [0.1 + 0.2, np.nan], "sort": ["x", "é"]})
@@ -226,3 +265,29 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="disk full"):
         Table({"unique_id": ["a"], "ds": [1], "y": [1.0]}).write(path)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_parquet_has_rows_not_lines(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "data.parquet"
+    parquet.write_table(arrow.table({"unique_id": ["a", "a"], "ds": [1, 2], "y": ["1", "many"]}), path)
+    with pytest.raises(InputError, match=r"data\.parquet, row 2: y is 'many'"):
+        Table.read(path)
+    parquet.write_table(arrow.table({"unique_id": ["a", "a"], "ds": [1, 1], "y": [1, 2]}), path)
+    with pytest.raises(InputError, match=r"data\.parquet, row 2: series a has ds 1 twice \(first in row 1\)"):
+        Table.read(path)
+
+
+def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = arrow.Table.from_arrays([arrow.array([1, 2])] * 4, ["unique_id", "ds", "y", "y"])
+    parquet.write_table(table, tmp_path / "data.parquet")
+    with pytest.raises(InputError, match=r"data\.parquet has the column 'y' twice: rename one"):
+        Table.read(tmp_path / "data.parquet")
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out.csv.gz", "out.tsv", "out.json"])
+def test_formats_that_are_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"ends in none of \.csv, \.parquet, \.pq"):
+        Table({"unique_id": ["a"], "ds": [1], "y": [1.0]}).write(tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -175,7 +177,7 @@ def test_scales(make_columns: Columns) -> None:
     y = columns["y"] - columns["y"].mean()
     y[7] = 0.0
     twice = {k: np.concatenate([v, v]) for k, v in columns.items()}
-    twice |= {"unique_id": np.repeat(["a", "b"], 50), "y": np.concatenate([y, 1000 * y])}
+    twice |= {"unique_id": np.repeat(["a", "b"], 50), "y": np.concatenate([y, 1e7 * y])}
     panel, task = prepared(twice)
     assert task.scale == "linear"
     batch = Windows(panel, task).batch(np.arange(2), 50, 50)
@@ -353,3 +355,37 @@ def test_what_no_settings_and_no_spec_can_be(make: Callable[[], object]) -> None
 
 def test_the_median_is_always_there() -> None:
     assert Settings(1, quantiles=(0.9, 0.05)).quantiles == (0.05, 0.5, 0.9)
+
+
+def test_numpy_values_become_plain_ones() -> None:
+    """They are hashed, compared and written as JSON."""
+    given = Settings(
+        np.int64(2),
+        window=np.int32(30),
+        quantiles=np.array([0.9, 0.1]),  # type: ignore[arg-type]
+        past=np.array(["a"]),  # type: ignore[arg-type]
+        static=[np.str_("b")],  # type: ignore[arg-type]
+        freq=np.str_("D"),
+        season=np.uint8(7),
+        architecture=Architecture(np.int64(8), np.array(1), np.int16(2)),  # type: ignore[arg-type]
+        optimiser=Optimiser(np.float64(0.01), np.float32(0), np.int64(4), np.int64(1)),
+        trainer=Trainer(np.int64(5), np.bool_(False), np.uint64(3)),  # type: ignore[arg-type]
+    )
+    plain = Settings(
+        2,
+        window=30,
+        quantiles=(0.1, 0.9),
+        past=("a",),
+        static=("b",),
+        freq="D",
+        season=7,
+        architecture=Architecture(8, 1, 2),
+        optimiser=Optimiser(0.01, 0.0, 4, 1.0),
+        trainer=Trainer(5, False, 3),
+    )
+    assert repr(given) == repr(plain)  # and so their types
+    assert hash(given) == hash(plain)
+    assert json.dumps(dataclasses.asdict(given)) == json.dumps(dataclasses.asdict(plain))
+    for wrong in ({"horizon": np.array([2])}, {"horizon": np.float64(2)}, {"quantiles": np.array(0.5)}):
+        with pytest.raises(InputError):
+            Settings(**({"horizon": 1} | wrong))  # type: ignore[arg-type]

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from grus.tasks.forecast.evaluate import evaluate, hidden_steps
-from grus.tasks.forecast.frequency import Frequency, infer, parse
+from grus.tasks.forecast.evaluate import check_windows, evaluate, hidden_steps
+from grus.tasks.forecast.frequency import Frequency
 from grus.tasks.forecast.panel import make_panel
+from grus.tasks.forecast.prepare import panel_for, prepare
 from grus.tasks.forecast.report import Report
 from grus.tasks.forecast.settings import Settings
-from grus.tasks.forecast.table import Table, as_table
+from grus.tasks.forecast.table import Table, as_table, is_number
 
-__all__ = ["backtest", "before"]
+__all__ = ["Plan", "backtest", "before", "plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A backtest before its training: the rows to train on, those to evaluate on, and how.
+
+    settings: the user's, with what must not be guessed anew from the fewer rows. notes: for the report.
+    """
+
+    early: Table
+    whole: Table
+    settings: Settings
+    notes: tuple[str, ...]
 
 
 def backtest(
@@ -22,15 +37,36 @@ def backtest(
 ) -> Report:
     """Train once on what lies before the first of ``windows`` cutoffs, ``step`` (the horizon) apart, and evaluate.
 
-    Needs PyTorch. Raises InputError when the series are too short for the windows, or the data do not fit.
+    Series of a static category that no row before the first cutoff has are left out, and a note says so. Needs
+    PyTorch. Raises InputError when the series are too short for the windows, or the data do not fit.
     """
     from grus.tasks.forecast.fit import fit
 
-    data = as_table(table)
-    frequency = parse(settings.freq) if settings.freq else infer(data.times, data.starts, data.source)
-    settings = replace(settings, freq=frequency.name)  # the shorter table must not lead to another guess
-    model = fit(before(data, frequency, settings.horizon, windows, step), settings, progress=progress)
-    return evaluate(model, data, windows, step)
+    made = plan(as_table(table), settings, windows, step)
+    report = evaluate(fit(made.early, made.settings, progress=progress), made.whole, windows, step)
+    return replace(report, notes=(*made.notes, *report.notes))
+
+
+def plan(table: Table, settings: Settings, windows: int, step: int | None = None) -> Plan:
+    """What a backtest trains and evaluates on. Raises InputError now for what would end it after the training."""
+    panel, task = prepare(table, settings)
+    settings = replace(settings, freq=task.frequency, scale=task.scale)
+    early = before(table, panel.frequency, settings.horizon, windows, step)
+    late = np.zeros(len(table.ids), dtype=bool)
+    notes = []
+    for name in settings.static:
+        unseen = _unseen(table, early, name, panel.frequency)
+        names = [str(series) for series in table.ids[unseen].tolist()]
+        if names:
+            shown = ", ".join(names[:3]) + ", …" * (len(names) > 3)
+            notes.append(
+                f"{len(names):,} series left out ({shown}): their {name!r} first appears after the first cutoff"
+            )
+        late |= unseen
+    whole = table.rows(~late[table.codes])
+    _, task = prepare(early, settings)
+    check_windows(panel_for(task, whole), task, windows, step)
+    return Plan(early, whole, settings, tuple(notes))
 
 
 def before(table: Table, frequency: Frequency, horizon: int, windows: int, step: int | None) -> Table:
@@ -38,10 +74,21 @@ def before(table: Table, frequency: Frequency, horizon: int, windows: int, step:
 
     Raises InputError when no series is long enough.
     """
-    panel = make_panel(table, frequency, horizon)
+    panel = make_panel(table, frequency, 0)
     hidden = hidden_steps(panel, horizon, windows, step)[0]
     cut = frequency.units(panel.present) - hidden * frequency.step
     early = frequency.units(table.times) <= cut[table.codes]
     known = np.zeros(len(table.ids), dtype=bool)
     known[table.codes[early & ~np.isnan(table["y"])]] = True
     return table.rows(early & known[table.codes])
+
+
+def _unseen(table: Table, early: Table, name: str, frequency: Frequency) -> NDArray[np.bool_]:
+    """[N] the series of ``table`` whose static column is of a kind, or a category, that ``early`` does not have."""
+    values = make_panel(table, frequency, 0, static=[name]).static[name]
+    if values.dtype.kind == "f":
+        return np.zeros(len(values), dtype=bool)
+    seen = make_panel(early, frequency, 0, static=[name]).static[name]
+    if seen.dtype.kind == "f":
+        return np.array([not is_number(value) for value in values.tolist()], dtype=bool)
+    return ~np.isin(values, seen)

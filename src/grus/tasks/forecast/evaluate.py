@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,14 @@ from grus.spec import Forecast
 from grus.tasks.forecast import metrics
 from grus.tasks.forecast.baselines import naive, seasonal_naive
 from grus.tasks.forecast.panel import Panel
-from grus.tasks.forecast.predict import Runner, forecast_panel, task_of
+from grus.tasks.forecast.predict import Runner, check_future, forecast_panel, task_of
 from grus.tasks.forecast.prepare import panel_for, trained_times
 from grus.tasks.forecast.report import Report
-from grus.tasks.forecast.settings import check_integer
+from grus.tasks.forecast.settings import integer
 from grus.tasks.forecast.table import as_table
 from grus.tasks.forecast.windows import LEAST_COUNT
 
-__all__ = ["evaluate", "hidden_steps"]
+__all__ = ["check_windows", "evaluate", "hidden_steps"]
 
 Floats = NDArray[np.float64]
 
@@ -31,17 +32,39 @@ def hidden_steps(panel: Panel, horizon: int, windows: int, step: int | None) -> 
 
     Raises InputError when no series is long enough for the earliest.
     """
-    check_integer("windows", windows, 1)
-    if step is not None:
-        check_integer("step", step, 1)
-    hidden = [horizon + (step or horizon) * w for w in reversed(range(windows))]
-    longest = int(panel.lengths.max())
-    if longest < hidden[0] + LEAST_COUNT:
+    windows, step = integer("windows", windows, 1), horizon if step is None else integer("step", step, 1)
+    most, longest = horizon + step * (windows - 1), int(panel.lengths.max())
+    if longest < most + LEAST_COUNT:
         raise InputError(
-            f"{windows} windows of horizon {horizon} hide {hidden[0]} steps, but the longest series has {longest}: it "
-            f"needs {hidden[0] + LEAST_COUNT}; take fewer windows (--windows), or a shorter horizon"
+            f"{windows} windows of horizon {horizon} hide {most} steps, but the longest series has {longest}: it "
+            f"needs {most + LEAST_COUNT}; take fewer windows (--windows), or a shorter horizon"
         )
-    return hidden
+    return [horizon + step * w for w in reversed(range(windows))]
+
+
+def hidden_windows(panel: Panel, horizon: int, windows: int, step: int | None) -> Iterator[tuple[Panel, Floats]]:
+    """Of each window, earliest first, the series as they were at its start and what came [N, horizon]: those with
+    enough known values before it and one in it.
+
+    Raises InputError when no window has any.
+    """
+    found = False
+    for hidden in hidden_steps(panel, horizon, windows, step):
+        at = panel.steps - hidden
+        actual = panel.y[:, at : at + horizon]
+        start = panel.before(hidden)
+        rows = np.flatnonzero(((~np.isnan(start.y)).sum(axis=1) >= LEAST_COUNT) & (~np.isnan(actual)).any(axis=1))
+        if rows.size:
+            found = True
+            yield start.take(rows), actual[rows]
+    if not found:
+        raise InputError(f"no series has both values in the {windows} hidden windows and {LEAST_COUNT} before them")
+
+
+def check_windows(panel: Panel, task: Forecast, windows: int, step: int | None) -> None:
+    """Raise InputError now for what would end an evaluation at one of its windows."""
+    for start, _ in hidden_windows(panel, task.horizon, windows, step):
+        check_future(start, task)
 
 
 def evaluate(
@@ -59,17 +82,11 @@ def evaluate(
     """
     task = task_of(model)
     panel = panel_for(task, as_table(table))
+    check_windows(panel, task, windows, step)
     runner = session or Session(model)
     scores: dict[str, dict[str, list[Floats]]] = {}
     points = seen = 0
-    for hidden in hidden_steps(panel, task.horizon, windows, step):
-        at = panel.steps - hidden
-        actual = panel.y[:, at : at + task.horizon]
-        start = panel.before(hidden)
-        rows = np.flatnonzero(((~np.isnan(start.y)).sum(axis=1) >= LEAST_COUNT) & (~np.isnan(actual)).any(axis=1))
-        if not rows.size:
-            continue
-        start, actual = start.take(rows), actual[rows]
+    for start, actual in hidden_windows(panel, task.horizon, windows, step):
         points += int((~np.isnan(actual)).sum())
         seen += _trained_points(start, actual, task)
         season = min(task.season, start.steps)
@@ -80,8 +97,6 @@ def evaluate(
         }
         for name, forecast in forecasts.items():
             _add(scores.setdefault(name, {}), actual, forecast, start.y, season, task.quantiles)
-    if not points:
-        raise InputError(f"no series has both values in the {windows} hidden windows and {LEAST_COUNT} before them")
     notes = []
     if seen:
         notes.append(

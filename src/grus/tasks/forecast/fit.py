@@ -71,8 +71,9 @@ def fit(
     is safe. resume: go on from it; with the same number of threads the weights are the same to the bit as without
     the interruption.
 
-    Raises InputError for data or settings that do not fit, for a loss that is no longer finite, and for a checkpoint
-    of other data or settings; grus.training.interrupt.Interrupted when it was interrupted.
+    Raises InputError for data or settings that do not fit, and for a checkpoint of other data or settings;
+    grus.training.loop.Diverged, an InputError, for a loss that is no longer finite (the checkpoint is then of no use,
+    for a run from it ends so too); grus.training.interrupt.Interrupted when it was interrupted.
     """
     return fit_with_history(table, settings, progress=progress, checkpoint=checkpoint, resume=resume).model
 
@@ -166,7 +167,7 @@ def _pinball(output: Tensor, batch: Mapping[str, Tensor], task: Forecast) -> Ten
 
     output [..., horizon · quantiles]; target and mask [..., horizon], weight [...].
     """
-    levels = torch.tensor(task.quantiles)
+    levels = torch.tensor(task.quantiles, dtype=torch.float32)
     missed = batch["target"].unsqueeze(-1) - _by_step(output, task)
     losses = torch.maximum(levels * missed, (levels - 1) * missed).mean(dim=-1)
     mask = batch["mask"]

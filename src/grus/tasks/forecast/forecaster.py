@@ -78,8 +78,7 @@ class Forecaster:
     def settings(self) -> Settings:
         """The parameters, checked. Raises InputError that names the one that is wrong."""
         given = {name: value for name, value in self.get_params().items() if value is not None}
-        names = {name: tuple(given[name]) for name in ("past", "future", "static") if _is_list(given[name])}
-        return Settings(**given | names)
+        return Settings(**given)
 
     def fit(self, df: Any, *, progress: bool = False) -> Forecaster:
         """Train on all series of ``df`` and return self. Needs PyTorch; raises InputError for data that do not fit."""
@@ -146,13 +145,10 @@ class Forecaster:
 
     def __repr__(self) -> str:
         plain = inspect.signature(Forecaster).parameters
-        changed = [f"{n}={v!r}" for n, v in self.get_params().items() if n == "horizon" or v != plain[n].default]
+        shown = {name: repr(value) for name, value in self.get_params().items()}  # arrays do not compare to one truth
+        changed = [f"{n}={text}" for n, text in shown.items() if n == "horizon" or text != repr(plain[n].default)]
         return f"Forecaster({', '.join(changed)})"
 
 
 def _parameters() -> list[str]:
     return list(inspect.signature(Forecaster).parameters)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)

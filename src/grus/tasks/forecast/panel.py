@@ -83,10 +83,12 @@ def make_panel(
     past: Sequence[str] = (),
     future: Sequence[str] = (),
     static: Sequence[str] = (),
+    text: Sequence[str] = (),
     ahead: Table | None = None,
 ) -> Panel:
     """The table on its grid. A series' present is its last row with a value of y; what past covariates say after it
-    is not read. ``ahead`` has the future covariates' rows after the present, where the table itself has not.
+    is not read. Of the static columns those in ``text`` are read as text, the others as numbers where all are numbers.
+    ``ahead`` has the future covariates' rows after the present, where the table itself has not.
 
     Raises InputError for a column that is missing or of the wrong kind, a time off the grid, a series without any
     value of y, or a static column that changes within a series.
@@ -125,7 +127,7 @@ def make_panel(
         y=place(table["y"], width),
         past=stack([place(table.numeric(name), width) for name in past], width),
         future=known_ahead,
-        static={name: _static(table, name) for name in static},
+        static={name: _static(table, name, as_text=name in text) for name in static},
     )
 
 
@@ -160,13 +162,20 @@ def _fill_ahead(
         matrix[series[open_cells], columns[open_cells], k] = values[open_cells]
 
 
-def _static(table: Table, name: str) -> NDArray[Any]:
+def _text(value: object) -> str:
+    if is_absent(value):
+        return ""
+    # a frame makes floats of integers where a cell is empty
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
+def _static(table: Table, name: str, *, as_text: bool) -> NDArray[Any]:
     """[N] the one value of each series, float64 or text."""
-    if table.is_numeric(name):
+    if not as_text and table.is_numeric(name):
         values = table.numeric(name)
         empty = np.isnan(values)
     else:
-        values = np.array(["" if is_absent(v) else str(v).strip() for v in table.column(name).tolist()])
+        values = np.array([_text(v) for v in table.column(name).tolist()])
         empty = values == ""
     count = len(table.ids)
     rows = np.flatnonzero(~empty)

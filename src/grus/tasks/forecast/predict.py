@@ -46,7 +46,8 @@ def task_of(model: Model) -> Forecast:
 
 
 def quantile_name(level: float) -> str:
-    return f"q{level:g}"
+    """The column of a level; different levels have different names."""
+    return f"q{level!r}"
 
 
 def predict(model: Model, table: Any, future: Any = None, *, session: Runner | None = None) -> Table:

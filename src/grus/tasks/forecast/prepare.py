@@ -21,7 +21,7 @@ ALL = "*"  # in trained_until: every series that is not listed
 LISTED = 20_000  # series whose ends are listed one by one; beyond it their latest stands for all
 LONGEST = 512  # steps the GRU reads unless told otherwise
 SMALLEST = 1e-100  # unit of all
-SMALL = 1e-3  # of the median of |y|: the least unit on the linear scale
+SMALL = 1e-9  # of the median of |y|: the least unit on the linear scale, below any series that is not zeros
 
 
 def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
@@ -34,15 +34,15 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
     horizon, or values that are not positive where the log scale is asked for.
     """
     frequency = parse(settings.freq) if settings.freq else infer(table.times, table.starts, table.source)
-    panel = make_panel(
-        table, frequency, settings.horizon, past=settings.past, future=settings.future, static=settings.static
-    )
-    longest = int(panel.lengths.max())
+    longest = int(make_panel(table, frequency, 0).lengths.max())  # before the horizon sizes anything
     if longest < settings.horizon + LEAST_COUNT:
         raise InputError(
             f"{table.source}: horizon {settings.horizon} needs a series of at least {settings.horizon + LEAST_COUNT} "
             f"steps to learn from, but the longest has {longest}: shorten the horizon (--horizon), or bring more data"
         )
+    panel = make_panel(
+        table, frequency, settings.horizon, past=settings.past, future=settings.future, static=settings.static
+    )
     season = default_season(frequency) if settings.season is None else settings.season
     season = min(season, max(longest // 2, 1))  # a cycle that was never seen twice is none
     train = panel.before(settings.horizon)
@@ -103,7 +103,10 @@ def trained_until(panel: Panel) -> tuple[tuple[str, str], ...]:
 
 
 def trained_times(task: Forecast, panel: Panel) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """[N] the last unit (of ``panel.frequency``) each series was trained on; the least integer for one it was not."""
+    """[N] the last unit (of ``panel.frequency``) each series was trained on; the least integer for one it was not.
+
+    Raises InputError for times of another kind than the panel's, and for what are none.
+    """
     ends = dict(task.trained_until)
     texts = [ends.get(str(name), ends.get(ALL, "")) for name in panel.ids.tolist()]
     kind = "datetime64[us]" if panel.present.dtype.kind == "M" else np.int64
@@ -111,10 +114,14 @@ def trained_times(task: Forecast, panel: Panel) -> np.ndarray[tuple[int], np.dty
     known = np.array([bool(t) for t in texts])
     try:
         times = np.array([t for t in texts if t], dtype=str).astype(kind)
-    except ValueError:
-        raise InputError("the model was trained on another kind of time (dates or steps) than the table has") from None
-    if times.size:
-        units[known] = panel.frequency.units(times)
+        if times.dtype.kind == "M" and np.isnat(times).any():
+            raise ValueError("NaT")
+        if times.size:
+            units[known] = panel.frequency.units(times)
+    except (ValueError, OverflowError):
+        raise InputError(
+            "the model was trained on another kind of time (dates or steps) than the table has, or its file is damaged"
+        ) from None
     return units
 
 
@@ -127,6 +134,7 @@ def panel_for(task: Forecast, table: Table, ahead: Table | None = None) -> Panel
         past=[c.name for c in task.past],
         future=[c.name for c in task.future],
         static=[c.name for c in task.static],
+        text=[c.name for c in task.static if isinstance(c, Categorical)],
         ahead=ahead,
     )
 

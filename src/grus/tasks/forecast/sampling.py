@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.tasks.forecast.windows import Windows
+from grus.errors import InputError
+from grus.tasks.forecast.windows import LEAST_COUNT, Windows
 
 __all__ = ["Sampler"]
 
@@ -17,13 +18,21 @@ Rows = NDArray[np.int64]
 
 
 class Sampler:
-    """Every series once an epoch, one longer than ``window`` as often as it has windows, cut elsewhere each time."""
+    """Every series once an epoch, one longer than ``window`` as often as it has windows, cut elsewhere each time.
+
+    Raises InputError when no series has a step to train on.
+    """
 
     def __init__(self, windows: Windows, window: int, batch_size: int, seed: Sequence[int]) -> None:
         steps = windows.panel.steps
         # the last step has nothing after it to learn from
         self.end = max(steps - 1, 1)
         self.rows = np.flatnonzero(windows.origins.any(axis=1))
+        if not self.rows.size:
+            raise InputError(
+                f"nothing to learn from: no series has {LEAST_COUNT} values of y and another within "
+                f"{windows.task.horizon} steps after them; bring more data, or a longer horizon"
+            )
         self.spans = np.maximum(windows.panel.lengths[self.rows] - (steps - self.end), 1)
         self.window, self.batch_size, self.seed = window, batch_size, tuple(seed)
         self.cuts = -(-self.spans // window)  # windows a series gives in an epoch

@@ -5,23 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from grus.errors import InputError
 
 __all__ = ["Architecture", "Optimiser", "Settings", "Trainer"]
 
 
-def check_integer(name: str, value: object, least: int) -> None:
-    """Raise InputError unless ``value`` is an integer of at least ``least``."""
+def plain(value: Any) -> Any:
+    """NumPy's numbers, text and arrays (and pandas' columns) as Python's, which compare, hash and go to JSON."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def integer(name: str, value: Any, least: int) -> int:
+    """``value`` as a plain integer. Raises InputError unless it is one of at least ``least``."""
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} is {value!r}, expected an integer of at least {least}")
+    return value
 
 
-def check_number(name: str, value: object, least: float, *, above: bool = False) -> None:
-    """Raise InputError unless ``value`` is a finite number of at least, or ``above``, ``least``."""
+def number(name: str, value: Any, least: float, *, above: bool = False) -> float:
+    """``value`` as a plain number. Raises InputError unless it is finite and of at least, or ``above``, ``least``."""
+    value = plain(value)
     good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < least or (above and value == least):  # type: ignore[operator]
+    if not good or value < least or (above and value == least):
         raise InputError(f"{name} is {value!r}, expected a number {'above' if above else 'of at least'} {least}")
+    return float(value)
+
+
+def _set(owner: object, name: str, value: object) -> None:
+    """What ``owner``, which is frozen, was given for ``name``, as it is kept."""
+    object.__setattr__(owner, name, value)
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "num_layers", "members"):
-            check_integer(name, getattr(self, name), 1)
+            _set(self, name, integer(name, getattr(self, name), 1))
 
 
 @dataclass(frozen=True)
@@ -47,10 +62,10 @@ class Optimiser:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number("learning_rate", self.learning_rate, 0, above=True)
-        check_number("weight_decay", self.weight_decay, 0)
-        check_integer("batch_size", self.batch_size, 1)
-        check_number("clip", self.clip, 0, above=True)
+        _set(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
+        _set(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
+        _set(self, "batch_size", integer("batch_size", self.batch_size, 1))
+        _set(self, "clip", number("clip", self.clip, 0, above=True))
 
 
 @dataclass(frozen=True)
@@ -69,15 +84,17 @@ class Trainer:
 
     def __post_init__(self) -> None:
         if self.steps is not None:
-            check_integer("steps", self.steps, 1)
+            _set(self, "steps", integer("steps", self.steps, 1))
+        _set(self, "early_stopping", plain(self.early_stopping))
         if not isinstance(self.early_stopping, bool):
             raise InputError(f"early_stopping is {self.early_stopping!r}, expected True or False")
-        check_integer("seed", self.seed, 0)
+        _set(self, "seed", integer("seed", self.seed, 0))
 
 
 def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
     """The levels in rising order, the median among them. Raises InputError for anything that is no set of levels."""
-    levels = list(quantiles) if isinstance(quantiles, Sequence) and not isinstance(quantiles, str) else None
+    given = plain(quantiles)
+    levels = [plain(q) for q in given] if isinstance(given, Sequence) and not isinstance(given, str) else None
     if not levels or not all(isinstance(q, (int, float)) and 0 < q < 1 for q in levels):
         raise InputError(f"quantiles are {quantiles!r}, expected levels between 0 and 1, such as (0.1, 0.5, 0.9)")
     return tuple(sorted({float(q) for q in levels} | {0.5}))
@@ -109,15 +126,17 @@ class Settings:
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
-        check_integer("horizon", self.horizon, 1)
+        _set(self, "horizon", integer("horizon", self.horizon, 1))
         for name, least in (("window", 1), ("season", 1)):
             if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), least)
+                _set(self, name, integer(name, getattr(self, name), least))
+        for name in ("freq", "scale"):
+            _set(self, name, plain(getattr(self, name)))
         if self.scale not in ("auto", "log", "linear"):
             raise InputError(f"scale is {self.scale!r}, expected 'auto', 'log' or 'linear'")
-        object.__setattr__(self, "quantiles", check_quantiles(self.quantiles))
+        _set(self, "quantiles", check_quantiles(self.quantiles))
         for name in ("past", "future", "static"):
-            object.__setattr__(self, name, _names(name, getattr(self, name)))
+            _set(self, name, _names(name, getattr(self, name)))
         names = self.past + self.future + self.static
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
@@ -127,10 +146,11 @@ class Settings:
                 raise InputError(f"{name} is {getattr(self, name)!r}, expected {kind.__name__}(…)")
 
 
-def _names(kind: str, names: object) -> tuple[str, ...]:
+def _names(kind: str, given: Any) -> tuple[str, ...]:
+    names = plain(given)
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(n, str) and n for n in names):
         raise InputError(f"{kind} is {names!r}, expected a tuple of column names")
     reserved = sorted({"unique_id", "ds", "y"} & set(names))
     if reserved:
         raise InputError(f"{kind} names the column {reserved[0]!r}, expected covariates only")
-    return tuple(names)
+    return tuple(str(name) for name in names)

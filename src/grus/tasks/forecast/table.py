@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.tasks.forecast.times import Times, format_times, parse_times
 
-__all__ = ["Table", "as_table", "is_absent"]
+__all__ = ["Table", "as_table", "is_absent", "is_number"]
 
 MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "<na>"})  # a cell without a value, in any case
 LARGEST = 1e100  # beyond it squares would overflow; no measurement is
@@ -124,6 +124,8 @@ class Table(Mapping[str, Column]):
         values = self.column(name)
         if values.dtype.kind in "biuf":
             numbers = values.astype(np.float64)
+        elif values.dtype.kind in "mM" and values.size:
+            raise InputError(f"{self.where(0, name)} is {values[0]!s}, a time, expected a number")
         else:
             numbers = _numbers(values)
             empty = np.flatnonzero(np.isnan(numbers))
@@ -141,7 +143,9 @@ class Table(Mapping[str, Column]):
     def is_numeric(self, name: str) -> bool:
         """Whether every cell of the column is a number or empty."""
         values = self.column(name)
-        return values.dtype.kind in "biuf" or bool((~np.isnan(_numbers(values)) | _missing(values)).all())
+        if values.dtype.kind in "biufmM":
+            return values.dtype.kind not in "mM"
+        return bool((~np.isnan(_numbers(values)) | _missing(values)).all())
 
     def column(self, name: str) -> Column:
         """The column as it came. Raises InputError that says which columns there are."""
@@ -164,7 +168,10 @@ class Table(Mapping[str, Column]):
         return import_module("pandas").DataFrame(dict(self))
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write a CSV file, or Parquet where the name ends so; whole or not at all."""
+        """Write a CSV file, or Parquet where the name ends so; whole or not at all.
+
+        Raises InputError for a name with another ending.
+        """
         from grus.tasks.forecast.tablefile import write
 
         write(self, path)
@@ -208,11 +215,14 @@ def as_table(data: Any, *, target: bool = True) -> Table:
 
 
 def _column(columns: Any, name: Any) -> Column:
-    values = np.asarray(columns[name])
+    try:
+        values = np.asarray(columns[name])
+    except ValueError as error:  # a ragged list
+        raise InputError(f"column {name!r} is no column: {error}") from None
     if values.ndim != 1:
         raise InputError(f"column {name!r} has the shape {values.shape}, expected one value a row")
     if values.dtype.kind in "OS" and values.size and all(isinstance(v, bytes) for v in values.tolist()):
-        return np.array([v.decode() for v in values.tolist()], dtype=str)
+        return np.array([v.decode(errors="backslashreplace") for v in values.tolist()], dtype=str)
     return values
 
 
@@ -239,6 +249,11 @@ def is_absent(value: object) -> bool:
     return value is None or (str(value) in ("nan", "NaT", "<NA>") and not isinstance(value, str))
 
 
+def is_number(value: object) -> bool:
+    """Whether a cell is read as a number."""
+    return not math.isnan(_number(value))
+
+
 def _missing(values: Column) -> NDArray[np.bool_]:
     return np.array([str(v).strip().lower() in MISSING for v in values.tolist()], dtype=bool)
 
@@ -253,3 +268,5 @@ def _number(value: Any) -> float:
         return float(value) if not (isinstance(value, str) and "_" in value) else math.nan  # Python reads 1_000
     except (TypeError, ValueError):
         return math.nan
+    except OverflowError:  # an integer that no float64 is near to
+        return math.inf

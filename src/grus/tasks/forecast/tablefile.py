@@ -1,4 +1,4 @@
-"""CSV and Parquet files: columns as they stand there, and the line of each row."""
+"""CSV and Parquet files: columns as they stand there, and the line of each row where there are lines."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from grus.tasks.forecast.times import format_times
 if TYPE_CHECKING:
     from grus.tasks.forecast.table import Table
 
-__all__ = ["read", "write"]
+__all__ = ["WRITTEN", "read", "write"]
 
+PARQUET = (".parquet", ".pq")
+WRITTEN = (".csv", *PARQUET)  # the endings of the files that are written
 Columns = dict[str, NDArray[Any]]
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Columns, NDArray[np.int64]]:
-    """The columns of a CSV or Parquet file, and the line (in Parquet the row) each value stands in, counted from 1.
+def read(path: str | os.PathLike[str]) -> tuple[Columns, NDArray[np.int64] | None]:
+    """The columns of a CSV or Parquet file, and the line each row of a CSV file stands in, counted from 1.
 
     Raises FileNotFoundError, or InputError for a file that is empty, damaged, or no table.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no data file {os.fspath(path)!r}")
-    return _read_parquet(path) if _is_parquet(path) else _read_csv(path)
+    return (_read_parquet(path), None) if _is_parquet(path) else _read_csv(path)
 
 
 def _is_parquet(path: str | os.PathLike[str]) -> bool:
-    return Path(path).suffix.lower() in (".parquet", ".pq")
+    return Path(path).suffix.lower() in PARQUET
 
 
 def _read_csv(path: str | os.PathLike[str]) -> tuple[Columns, NDArray[np.int64]]:
@@ -44,9 +46,7 @@ def _read_csv(path: str | os.PathLike[str]) -> tuple[Columns, NDArray[np.int64]]
         text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8") from None
-    if not text.strip():
-        raise InputError(f"{name} is empty: expected a header (unique_id,ds,y) and rows")
-    first = text.lstrip("\r\n").splitlines()[0]
+    first = next(iter(text.lstrip("\r\n").splitlines()), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     rows, lines = [], []
     try:
@@ -56,16 +56,22 @@ def _read_csv(path: str | os.PathLike[str]) -> tuple[Columns, NDArray[np.int64]]
                 lines.append(reader.line_num)
     except csv.Error as error:
         raise InputError(f"{name}, line {reader.line_num}: not CSV: {error}") from None
+    if not rows:
+        raise InputError(f"{name} is empty: expected a header (unique_id,ds,y) and rows")
     header = [cell.strip() for cell in rows[0]]
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             raise InputError(f"{name}, line {line}: {len(row)} cells, but the header has {len(header)}: quote commas")
-    twice = sorted({c for c in header if header.count(c) > 1})
-    if twice:
-        raise InputError(f"{name} has the column {twice[0]!r} twice: rename one")
+    _check_header(name, header)
     cells = list(zip(*rows[1:], strict=True)) or [()] * len(header)
     columns = {column: np.array(values, dtype=object) for column, values in zip(header, cells, strict=True)}
     return columns, np.array(lines[1:], dtype=np.int64)
+
+
+def _check_header(name: str, header: list[str]) -> None:
+    twice = sorted({c for c in header if header.count(c) > 1})
+    if twice:
+        raise InputError(f"{name} has the column {twice[0]!r} twice: rename one")
 
 
 def _pyarrow(path: str | os.PathLike[str]) -> Any:
@@ -76,9 +82,10 @@ def _pyarrow(path: str | os.PathLike[str]) -> Any:
     return pyarrow
 
 
-def _read_parquet(path: str | os.PathLike[str]) -> tuple[Columns, NDArray[np.int64]]:
+def _read_parquet(path: str | os.PathLike[str]) -> Columns:
     arrow = _pyarrow(path)
     try:
+        _check_header(os.fspath(path), arrow.parquet.read_schema(os.fspath(path)).names)
         table = arrow.parquet.read_table(os.fspath(path))
     except (arrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -88,12 +95,21 @@ def _read_parquet(path: str | os.PathLike[str]) -> tuple[Columns, NDArray[np.int
         column = table.column(name)
         if arrow.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
+        if arrow.types.is_timestamp(column.type) and column.type.tz not in (None, "UTC", "Z", "+00:00"):
+            # as text, which names the zone: to_numpy would move the times to UTC and say nothing
+            columns[name] = np.array([None if v is None else v.isoformat() for v in column.to_pylist()], dtype=object)
+            continue
         columns[name] = column.to_numpy()
-    return columns, np.arange(1, table.num_rows + 1)
+    return columns
 
 
 def write(table: Table, path: str | os.PathLike[str]) -> None:
-    """Write the table whole or not at all, as Parquet where the name ends so, else as CSV; NaN is an empty cell."""
+    """Write the table whole or not at all, as CSV or as Parquet, by the name's ending; NaN is an empty cell.
+
+    Raises InputError for another ending; a name without one is CSV.
+    """
+    if Path(path).suffix.lower() not in ("", *WRITTEN):
+        raise InputError(f"{os.fspath(path)} is to be written, but its name ends in none of {', '.join(WRITTEN)}")
     if _is_parquet(path):
         arrow = _pyarrow(path)
         buffer = io.BytesIO()

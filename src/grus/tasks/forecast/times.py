@@ -20,6 +20,7 @@ STAMP = re.compile(
     r"(\d{4})[-/](\d{2})(?:[-/](\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)(?:\.0{7,9})?(?:Z|\+00:00)?)?)?"
 )
 QUARTER = re.compile(r"(\d{4})-?Q([1-4])")
+LARGEST = 10**18  # beyond it differences of steps would overflow
 HINT = "write dates as 2020-01-31 or 2020-01-31 14:00 (in UTC), or number the steps 1, 2, 3, …"
 
 
@@ -29,6 +30,7 @@ def parse_times(values: NDArray[Any], where: Callable[[int], str]) -> Times:
     Raises InputError for an empty cell, for what is neither an integer nor a date, and for a mixture of both.
     """
     if values.dtype.kind in "iu":
+        _check_range(values, where)
         return _integers(values.astype(np.int64), where)
     if values.dtype.kind == "M":
         missing = np.isnat(values)
@@ -36,6 +38,7 @@ def parse_times(values: NDArray[Any], where: Callable[[int], str]) -> Times:
             raise InputError(f"{where(int(missing.argmax()))} is empty: {HINT}")
         return values.astype("datetime64[us]")
     if values.dtype.kind == "f" and values.size and np.isfinite(values).all() and (values == np.trunc(values)).all():
+        _check_range(values, where)
         return _integers(values.astype(np.int64), where)
     texts = [_text(v) for v in values.tolist()]
     unique, first, inverse = np.unique(np.array(texts, dtype=str), return_index=True, return_inverse=True)
@@ -56,6 +59,13 @@ def parse_times(values: NDArray[Any], where: Callable[[int], str]) -> Times:
     if bad:
         raise InputError(f"{where(min(bad))} is {texts[min(bad)]!r}, not a date: {HINT}")
     return stamps[inverse.reshape(-1)]
+
+
+def _check_range(values: NDArray[Any], where: Callable[[int], str]) -> None:
+    wild = (values > LARGEST) | (values < -LARGEST)
+    if wild.any():
+        row = int(wild.argmax())
+        raise InputError(f"{where(row)} is {values[row]}, too large for a step: {HINT}")
 
 
 def _text(value: object) -> str:

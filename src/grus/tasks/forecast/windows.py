@@ -247,13 +247,12 @@ def _static_features(panel: Panel, task: Forecast) -> Doubles:
                 raise InputError(f"static column {covariate.name!r} holds text, but the model was fitted to numbers")
             columns.append((values - covariate.mean) / covariate.std)
             continue
-        names = np.array([f"{v:g}" for v in values.tolist()]) if values.dtype.kind == "f" else values
-        hot = names[:, None] == np.array(covariate.categories)[None, :]
+        hot = values[:, None] == np.array(covariate.categories)[None, :]
         if not hot.any(axis=1).all():
-            row = int((~hot.any(axis=1)).argmax())
+            row, known = int((~hot.any(axis=1)).argmax()), covariate.categories
             raise InputError(
-                f"static column {covariate.name!r} of series {panel.ids[row]!s} is {names[row]!s}, which the model has "
-                f"never seen; it knows {', '.join(covariate.categories[:8])}{', …' * (len(covariate.categories) > 8)}"
+                f"static column {covariate.name!r} of series {panel.ids[row]!s} is {values[row]!s}, which the model "
+                f"has never seen; it knows {', '.join(known[:8])}{', …' * (len(known) > 8)}"
             )
         columns.extend(hot.T.astype(np.float64))
     return np.stack(columns, axis=1) if columns else np.empty((len(panel.ids), 0))
