@@ -35,13 +35,13 @@ import sys
 class NoTorch:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "torch":
-            raise ImportError("torch must not be imported here")
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
 sys.meta_path.insert(0, NoTorch())
 try:
     import torch
-except ImportError as error:
-    print(f"import torch: {error}")
+except ImportError:
+    print("PyTorch cannot be imported in this process, as intended", flush=True)
 from grus.cli import main
 sys.exit(main(["forecast", "predict", *sys.argv[1:]]))
 """
@@ -128,4 +128,5 @@ if __name__ == "__main__":
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt as stop:
-        sys.exit(f"\n{stop or 'interrupted'}")
+        print(f"{stop or 'interrupted'}: nothing of the training is kept, the demo starts over", file=sys.stderr)
+        sys.exit(130)

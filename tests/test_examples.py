@@ -8,6 +8,7 @@ import importlib.util
 import json
 import math
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -87,7 +88,7 @@ def test_the_demo(run: Callable[[], str], tmp_path: Path) -> None:
         r"^Theta .*13\.85",
     ):
         assert re.search(words, printed, flags=re.MULTILINE), words
-    assert "import torch: torch must not be imported here" in printed
+    assert "PyTorch cannot be imported in this process, as intended" in printed
     assert "the same forecasts as in training, to the last bit: yes" in printed
 
     names = {"train.csv": "_train.csv", "all": ".csv", "forecast": "_forecast.csv", "json": ".json", "png": ".png"}
@@ -121,6 +122,21 @@ def test_the_demo_fails_where_it_is_not_good_enough(
     with pytest.raises(SystemExit, match=r"^error: sMAPE is \d+\.\d\d, expected at most 0\.00"):  # text: status 1
         run()
     assert (tmp_path / "m3_monthly.json").exists()
+
+
+def test_the_demo_broken_off(
+    datasets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt("stopped at step 5 of 200 (search)")
+
+    monkeypatch.setattr(datasets, "m3", stopped)
+    monkeypatch.setattr(sys, "argv", ["m3_monthly.py", "--output", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / "examples" / "m3_monthly.py"), run_name="__main__")
+    assert stop.value.code == 130
+    line = "stopped at step 5 of 200 (search): nothing of the training is kept, the demo starts over\n"
+    assert capsys.readouterr() == ("", line)
 
 
 def test_accuracy_fails_where_it_is_not_good_enough(

@@ -87,4 +87,20 @@ try:
 except ImportError as error:
     print(error)
 """
-    assert "torch" in python(code)
+    assert python(code) == "grus.torch needs PyTorch: pip install 'grus[torch]'\n"
+
+
+def test_training_says_what_is_missing() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+from grus.errors import InputError
+from grus.tasks.forecast import Forecaster
+columns = {"unique_id": ["a"] * 40, "ds": range(40), "y": range(40)}
+for train in (Forecaster(2).fit, Forecaster(2).backtest):
+    try:
+        train(columns)
+    except InputError as error:
+        print(error)
+"""
+    assert python(code) == 2 * "training needs PyTorch: pip install 'grus[train]'\n"

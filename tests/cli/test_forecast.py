@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def test_predict_without_torch(folder: Path) -> None:
         "forecast", "predict", folder / "model.safetensors", folder / "data.csv", "-o", out, "--plot", picture, *COLUMNS
     )
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{out}: 2 series, 8 rows; picture: {picture}\n"
     with open(out) as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["unique_id", "ds", "q0.1", "q0.5", "q0.9"]
@@ -83,6 +85,26 @@ def test_fit_needs_torch_and_says_so(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "grus: error: training needs PyTorch: pip install 'grus[train]'\n"
     assert not target.exists()
+
+
+def test_fit_says_what_it_chose(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = folder / "told.safetensors"
+    assert main(["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *SMALL, *COLUMNS]) == 0
+    end = r": [\d,]+ weights, trained on 2 series in \d+ s \(window 60, frequency MS, season 12, log scale\)\n"
+    out, errors = capsys.readouterr()
+    assert re.fullmatch(re.escape(str(target)) + end, out)
+    assert "note: " not in errors
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_series_too_short_to_hold_values_back(
+    folder: Path, quiet: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(folder / f"short{len(quiet)}.safetensors")]
+    assert main([*arguments, *COLUMNS, *SMALL, "--horizon", "40", "--steps", "3", *quiet]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    words = "note: the series are too short to hold their last 40 values back: no early stopping, and no calibration"
+    assert notes == [f"{words} of the intervals"] * (not quiet)
 
 
 def test_unknown_series_in_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

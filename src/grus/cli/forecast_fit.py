@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from grus.files import write_whole
 
 if TYPE_CHECKING:
     from grus.tasks.forecast.settings import Settings
+
+NO_MODEL = (".csv", ".tsv", ".parquet", ".pq", ".json", ".png")  # endings that say a file is something else
 
 EPILOG = """\
 examples:
@@ -113,6 +116,10 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     for option, path in (("--output", options.output), ("--history", options.history)):
         shared.check_output(option, path, options.data)
+    if options.output.suffix.lower() in NO_MODEL:
+        raise InputError(
+            f"--output {str(options.output)!r}: a model is a .safetensors file, not {options.output.suffix}"
+        )
     if options.history is not None and options.history.resolve() == options.output.resolve():
         raise InputError(f"--history and --output are the same file {str(options.output)!r}: choose another name")
     checkpoint = options.output.with_name(options.output.name + ".checkpoint")
@@ -129,9 +136,11 @@ def run(options: argparse.Namespace) -> int:
         plan(table, settings, options.backtest)  # raises now what would end the backtest after the training
     _use_torch(options.threads)
     from grus.tasks.forecast.fit import fit_with_history
+    from grus.tasks.forecast.predict import task_of
     from grus.training.interrupt import Interrupted
     from grus.training.loop import Diverged
 
+    begin = time.perf_counter()
     try:
         fitted = fit_with_history(
             table, settings, progress=not options.quiet, checkpoint=checkpoint, resume=options.resume
@@ -141,12 +150,17 @@ def run(options: argparse.Namespace) -> int:
     except Diverged as error:  # no settings but its own go on from the checkpoint, and they lead to the same end
         checkpoint.unlink(missing_ok=True)
         raise InputError(f"{error}; then start again, {checkpoint} is removed") from None
+    seconds = time.perf_counter() - begin
     fitted.model.save(options.output)
     if options.history is not None:
         write_whole(options.history, (json.dumps(fitted.history, indent=1) + "\n").encode())
     checkpoint.unlink()
     if not options.quiet:
-        print(f"{options.output}: {fitted.model.num_parameters:,} weights, trained on {len(table.ids):,} series")
+        task, took = task_of(fitted.model), f"{seconds:.0f} s" + " after the resume" * options.resume
+        print(
+            f"{options.output}: {fitted.model.num_parameters:,} weights, trained on {len(table.ids):,} series "
+            f"in {took} (window {task.window}, frequency {task.frequency}, season {task.season}, {task.scale} scale)"
+        )
     if options.backtest is not None:
         try:
             from grus.tasks.forecast.backtest import backtest
@@ -158,11 +172,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _use_torch(threads: int | None) -> None:
-    try:
-        import torch
-    except ImportError:
-        raise InputError("training needs PyTorch: pip install 'grus[train]'") from None
+    from grus.tasks.forecast.needs import check_torch
+
+    check_torch()
     if threads is not None:
+        import torch
+
         torch.set_num_threads(threads)
     shared.set_threads(threads)
 

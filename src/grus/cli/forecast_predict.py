@@ -66,4 +66,6 @@ def run(options: argparse.Namespace) -> int:
     forecast.write(options.output)
     if picture is not None:
         write_whole(options.plot, picture)
+    drawn = "" if picture is None else f"; picture: {options.plot}"
+    print(f"{options.output}: {len(forecast.ids):,} series, {forecast.num_rows:,} rows{drawn}")
     return 0

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from grus.torch.layer import GRU
+try:
+    from grus.torch.layer import GRU
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError("grus.torch needs PyTorch: pip install 'grus[torch]'", name="torch") from None
 
 __all__ = ["GRU"]

@@ -167,12 +167,13 @@ def train(
     Raises Interrupted (the checkpoint is written) when ``interrupt`` is requested, and Diverged when the loss is no
     longer finite (the checkpoint holds the state before that step) or the metric is not.
     """
-    reporter.restart()
+    every, end = optimisation.validate_every, min(stop or optimisation.steps, optimisation.steps)
     if name in journal.finished:
-        reporter.skip(optimisation.steps)
+        reporter.spare(end)
         result = journal.finished[name]
         load_arrays(network, dict(result.arrays))
         return result
+    reporter.begin(name, end)
     run = _Run(network.train(), optimisation)
     if journal.running is not None and journal.running.name == name:
         run.restore(journal.running)
@@ -180,7 +181,6 @@ def train(
     else:
         journal.update(run.to_running(name))
     advice = f"lower the learning rate (it is {optimisation.learning_rate:g}), or look for extreme values"
-    every, end = optimisation.validate_every, min(stop or optimisation.steps, optimisation.steps)
     with torch.random.fork_rng(devices=[]):
         while run.step < end and not _stalled(run, validate is not None):
             if interrupt.requested:
@@ -199,8 +199,8 @@ def train(
             score = run.measure(validate) if run.step % every == 0 or last else None
             if score is not None and not math.isfinite(score):
                 raise Diverged(f"the validation became {score:g} at step {run.step} ({name}): {advice}")
-            reporter.update(name, value.item(), score)
-    reporter.skip(optimisation.steps - run.step)
+            reporter.update(value.item(), score)
+    reporter.spare(end - run.step)
     if run.best:
         load_arrays(network, run.best)
         result = Result(run.best, run.best_step, run.best_score, run.curve)

@@ -13,15 +13,19 @@ INTERVAL = 10.0  # seconds between plain lines, unless a tenth of the work is do
 
 
 class Reporter:
-    """Counts ``total`` steps. ``show`` False: silent. Uses tqdm in a terminal where it is installed."""
+    """Tells the step of the training that runs, and how long all trainings, ``total`` steps at most, still take.
+
+    ``show`` False: silent. Uses tqdm in a terminal where it is installed.
+    """
 
     def __init__(self, total: int, *, show: bool = True, stream: TextIO | None = None) -> None:
-        self.total, self.done = total, 0
+        self.left = total  # steps, of all trainings
+        self.ran = 0  # steps of this run: those done before a resume took it no time
+        self.label, self.step, self.steps = "", 0, total  # of the training that runs
         self.stream = sys.stderr if stream is None else stream
         self.show = show
         self.started = self.printed = time.monotonic()
-        self.printed_done = 0
-        self.first = 0  # steps that were done before: they took this run no time
+        self.printed_ran = 0
         self.loss: float | None = None
         self.validation: float | None = None
         self.bar: Any = self._bar() if show and self.stream.isatty() else None
@@ -31,7 +35,8 @@ class Reporter:
             from tqdm import tqdm
         except ImportError:
             return None
-        return tqdm(total=self.total, file=self.stream, unit="step", dynamic_ncols=True, leave=False)
+        shape = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"  # tqdm knows the time left of one training only
+        return tqdm(total=self.steps, file=self.stream, bar_format=shape, dynamic_ncols=True, leave=False)
 
     def __enter__(self) -> Reporter:
         return self
@@ -42,37 +47,49 @@ class Reporter:
         if self.bar is not None:
             self.bar.close()
 
-    def skip(self, steps: int) -> None:
-        """``steps`` that need not be run: done before a resume, or spared by early stopping."""
-        self.done += steps
-        self.first += steps
+    def begin(self, label: str, steps: int) -> None:
+        """Another training begins, of ``steps`` steps: its loss is not a continuation of the last one's."""
+        self.label, self.step, self.steps = label, 0, steps
+        self.loss = self.validation = None
         if self.bar is not None:
-            self.bar.initial += steps  # so that they do not count as speed
+            self.bar.set_description_str(label, refresh=False)
+            self.bar.set_postfix_str("", refresh=False)
+            self.bar.reset(total=steps)
+
+    def skip(self, steps: int) -> None:
+        """The first ``steps`` of the training that runs were done before a resume."""
+        self.step += steps
+        self.left -= steps
+        if self.bar is not None:
             self.bar.update(steps)
 
-    def update(self, label: str, loss: float, validation: float | None = None) -> None:
+    def spare(self, steps: int) -> None:
+        """``steps`` that this run need not do after all: early stopping spares them, or they were done before."""
+        self.left -= steps
+
+    def update(self, loss: float, validation: float | None = None) -> None:
         """One more step is done, with its training loss and, when it was just measured, the validation metric."""
-        self.done += 1
+        self.step += 1
+        self.ran += 1
+        self.left -= 1
         self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
         self.validation = self.validation if validation is None else validation
         if not self.show:
             return
+        now = time.monotonic()
+        if self.ran == 1:
+            self.started = now  # reading and the first step's preparations say nothing of the steps to come
         text = f"loss {self.loss:.4f}" + ("" if self.validation is None else f", validation {self.validation:.4f}")
+        if self.ran > 1:
+            text += f", {(now - self.started) / (self.ran - 1) * self.left:.0f} s left"
         if self.bar is not None:
-            self.bar.set_description_str(label, refresh=False)
             self.bar.set_postfix_str(text, refresh=False)
             self.bar.update()
             return
-        now = time.monotonic()
-        tenth = self.done - self.printed_done >= max(1, self.total // 10) and now - self.printed >= 1
+        tenth = self.ran - self.printed_ran >= max(1, (self.ran + self.left) // 10) and now - self.printed >= 1
         if tenth or now - self.printed >= INTERVAL:
-            self.printed, self.printed_done = now, self.done
-            left = (now - self.started) / max(1, self.done - self.first) * (self.total - self.done)
-            print(f"{label}: step {self.done}/{self.total}, {text}, {left:.0f} s left", file=self.stream, flush=True)
-
-    def restart(self) -> None:
-        """Another training begins: its loss is not a continuation of the last one's."""
-        self.loss = self.validation = None
+            self.printed, self.printed_ran = now, self.ran
+            print(f"{self.label}: step {self.step}/{self.steps}, {text}", file=self.stream, flush=True)
 
     def message(self, text: str) -> None:
         """A line of its own."""

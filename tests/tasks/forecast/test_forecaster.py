@@ -114,6 +114,27 @@ def test_picture(make_columns: Columns, fitted: Fitted) -> None:
         plot(table, forecast, ids=[])
 
 
+def test_the_forecast_starts_where_the_history_ends(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
+    y = np.tile(np.arange(30.0), 3)
+    y[29] = np.nan  # of series a the last value is missing
+    model, table = fitted({"unique_id": np.repeat(["a", "b", "c"], 30), "ds": [*range(30)] * 3, "y": y}, horizon=2)
+    forecast = predict(model, table)
+    plot(table, forecast)
+    (axes,) = (figure.axes for figure in figures)
+    assert len({round(axis.get_position().y0, 6) for axis in axes}) == 1  # one row
+    assert {axis.get_xlabel() for axis in axes} == {"step"}
+    for axis, last in zip(axes, (28, 29, 29), strict=True):
+        x, median = axis.lines[1].get_data()
+        assert (x[0], median[0]) == (last, last)
+        assert [float(x[0]), *median[1:]][1:] == forecast["q0.5"][forecast["unique_id"] == axis.get_title()].tolist()
+        assert axis.collections[0].get_datalim(axis.transData).x0 == last  # the band
+
+
 def test_picture_of_integer_steps(fitted: Fitted) -> None:
     model, table = fitted({"unique_id": [5] * 30, "ds": range(30), "y": np.arange(30.0)}, horizon=2)
     assert plot(table, predict(model, table)).startswith(b"\x89PNG")

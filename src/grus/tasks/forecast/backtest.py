@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grus.errors import InputError
 from grus.tasks.forecast.evaluate import check_windows, evaluate, hidden_steps
 from grus.tasks.forecast.frequency import Frequency
+from grus.tasks.forecast.needs import check_torch
 from grus.tasks.forecast.panel import make_panel
 from grus.tasks.forecast.prepare import panel_for, prepare
 from grus.tasks.forecast.report import Report
@@ -37,9 +39,10 @@ def backtest(
 ) -> Report:
     """Train once on what lies before the first of ``windows`` cutoffs, ``step`` (the horizon) apart, and evaluate.
 
-    Series of a static category that no row before the first cutoff has are left out, and a note says so. Needs
-    PyTorch. Raises InputError when the series are too short for the windows, or the data do not fit.
+    Series of a static category that no row before the first cutoff has are left out, and a note says so. Raises
+    InputError without PyTorch, when the series are too short for the windows, and when the data do not fit.
     """
+    check_torch()
     from grus.tasks.forecast.fit import fit
 
     made = plan(as_table(table), settings, windows, step)
@@ -64,7 +67,11 @@ def plan(table: Table, settings: Settings, windows: int, step: int | None = None
             )
         late |= unseen
     whole = table.rows(~late[table.codes])
-    _, task = prepare(early, settings)
+    try:
+        _, task = prepare(early, settings)
+    except InputError as error:
+        hidden = hidden_steps(panel, settings.horizon, windows, step)[0]
+        raise InputError(f"{error} (the {windows} windows of the backtest hold the last {hidden} steps back)") from None
     check_windows(panel_for(task, whole), task, windows, step)
     return Plan(early, whole, settings, tuple(notes))
 

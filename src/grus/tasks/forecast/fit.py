@@ -121,9 +121,15 @@ def fit_with_history(
             history.extend({"training": name} | row for row in result.curve)
             return network, result
 
+        if held_back is not None and not search:
+            reporter.message(
+                f"note: the series are too short to hold their last {task.horizon} values back: "
+                "no early stopping, and no calibration of the intervals"
+            )
         if search and held_back is not None:
             network, result = run("search", 0, held_back.training, held_back)
             best = result.step
+            reporter.spare(members * (optimisation.steps - best))
             task = dataclasses.replace(task, calibration=held_back.calibration(network))
             held_back = None  # its windows are as large as those of all values
         for member in range(members):

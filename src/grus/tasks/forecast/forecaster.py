@@ -11,6 +11,7 @@ from grus.errors import InputError
 from grus.model import Model, load
 from grus.tasks.forecast.backtest import backtest
 from grus.tasks.forecast.evaluate import evaluate
+from grus.tasks.forecast.needs import check_torch
 from grus.tasks.forecast.predict import predict, task_of
 from grus.tasks.forecast.report import Report
 from grus.tasks.forecast.settings import Architecture, Optimiser, Settings, Trainer
@@ -81,7 +82,10 @@ class Forecaster:
         return Settings(**given)
 
     def fit(self, df: Any, *, progress: bool = False) -> Forecaster:
-        """Train on all series of ``df`` and return self. Needs PyTorch; raises InputError for data that do not fit."""
+        """Train on all series of ``df`` and return self. Raises InputError without PyTorch, and for data that do not
+        fit.
+        """
+        check_torch()
         from grus.tasks.forecast.fit import fit
 
         table = as_table(df)

@@ -36,7 +36,7 @@ def plot(
     except ImportError:
         raise InputError("a picture needs matplotlib: pip install 'grus[plot]'") from None
     chosen = _chosen(forecast, ids)
-    columns = 1 if len(chosen) == 1 else 2 if len(chosen) <= 4 else 3
+    columns = 2 if len(chosen) == 4 else min(len(chosen), 3)
     lines = -(-len(chosen) // columns)
     figure = Figure(figsize=(4.8 * columns, 0.6 + 2.8 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
@@ -83,11 +83,16 @@ def _draw(axis: Axes, name: str, history: Table, forecast: Table, actual: Table 
     kept = history.times[rows] < times[0]
     past = slice(max(int(kept.sum()) - CYCLES * len(times), 0), int(kept.sum()))
     axis.plot(history.times[rows][kept][past], y[kept][past], color="0.25", lw=1.2, label="history")
-    low, high = levels[0], levels[-1]
-    if low < high:
-        bottom, top = (forecast[quantile_name(q)][ahead] for q in (low, high))
-        axis.fill_between(times, bottom, top, color="tab:blue", alpha=0.25, lw=0, label=f"{low:g} to {high:g} quantile")
-    axis.plot(times, forecast[quantile_name(0.5)][ahead], color="tab:blue", lw=1.8, label="forecast (median)")
+    # what is drawn ahead starts at the last value that is shown, so that no gap is between them
+    last = np.flatnonzero(~np.isnan(y[kept][past]))[-1:]
+    joined = np.concatenate([history.times[rows][kept][past][last], times])
+    low, middle, high = (
+        np.concatenate([y[kept][past][last], forecast[quantile_name(q)][ahead]]) for q in (levels[0], 0.5, levels[-1])
+    )
+    if len(levels) > 1:
+        label = f"{levels[0]:g} to {levels[-1]:g} quantile"
+        axis.fill_between(joined, low, high, color="tab:blue", alpha=0.35, lw=0, label=label)
+    axis.plot(joined, middle, color="tab:blue", lw=1.8, label="forecast (median)")
     if actual is not None and name in {str(other) for other in actual.ids}:
         came = _rows(actual, name)
         inside = (actual.times[came] >= times[0]) & (actual.times[came] <= times[-1])
@@ -101,3 +106,5 @@ def _draw(axis: Axes, name: str, history: Table, forecast: Table, actual: Table 
         locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
         axis.xaxis.set_major_locator(locator)
         axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    else:
+        axis.set_xlabel("step", fontsize=8)
