@@ -90,6 +90,18 @@ void each_array(const gru_weights &w, F f) {
     f(w.bias_hh, 3 * w.H);
 }
 
+// The workers of a call, and the shards it is cut into.
+struct Crew {
+    Region region;
+    bool units;
+    int shards;
+
+    Crew(const Sharing &how, int64_t B, int64_t H, const gru_kernels *table) : region(how.workers) {
+        units = how.units && region.count() > 1;
+        shards = units ? region.count() : row_shards(B, H, table, region.count());
+    }
+};
+
 struct ForwardCall {
     const gru_kernels *table;
     gru_packed packed;
@@ -229,28 +241,24 @@ void Layer::pack_backward(const gru_weights &weights) {
 void Layer::forward(gru_forward f, int threads) const {
     int64_t V = table->width, HP = packed.HP;
     if (!f.h0) f.h0 = zeros, f.h_b = 0;
-    Sharing how = sharing(f.T, f.B, packed.I, packed.H, table, threads);
-    Region region(how.workers);
-    f.shard_units = how.units && region.count() > 1;
-    int shards = f.shard_units ? region.count() : row_shards(f.B, packed.H, table, region.count());
-    int64_t rows = f.shard_units ? f.B : tiles(f.B, shards);
-    int64_t step = rows * (f.shard_units ? tiles(HP / V, shards) : HP / V) * 3 * V;
+    Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
+    f.shard_units = crew.units;
+    int64_t rows = crew.units ? f.B : tiles(f.B, crew.shards);
+    int64_t step = rows * (crew.units ? tiles(HP / V, crew.shards) : HP / V) * 3 * V;
     f.chunk = std::min(f.T, std::max<int64_t>(1, PROJECTED_FLOATS / step));
     f.projected_size = f.chunk * step;
     int64_t reset = packed.reset_after ? 0 : 2 * f.B * HP;
-    f.projected = scratch(f.projected_size * shards + reset);
-    f.reset = reset ? f.projected + f.projected_size * shards : nullptr;
+    f.projected = scratch(f.projected_size * crew.shards + reset);
+    f.reset = reset ? f.projected + f.projected_size * crew.shards : nullptr;
     auto work = [](const ForwardCall &call, gru_worker *me) { call.table->forward(&call.packed, &call.task, me); };
-    region.run<ForwardCall>(work, {table, packed, f}, shards);
+    crew.region.run<ForwardCall>(work, {table, packed, f}, crew.shards);
 }
 
 void Layer::backward(gru_backward f, int threads) const {
     int64_t V = table->width, HP = packed.HP;
     if (!f.h0) f.h0 = zeros, f.h_b = 0;
-    Sharing how = sharing(f.T, f.B, packed.I, packed.H, table, threads);
-    Region region(how.workers);
-    f.shard_units = how.units && region.count() > 1;
-    int shards = f.shard_units ? region.count() : row_shards(f.B, packed.H, table, region.count());
+    Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
+    f.shard_units = crew.units;
     int64_t operands = tiles(packed.I, V) * V + (packed.reset_after ? HP : 2 * HP);
     int64_t row = 5 * HP + operands, steps = std::max(BACKWARD_FLOATS / (row * f.B), BACKWARD_ROWS / f.B);
     f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
@@ -258,7 +266,7 @@ void Layer::backward(gru_backward f, int threads) const {
     f.rows = f.gates + f.chunk * f.B * 5 * HP;
     f.carry = f.rows + f.chunk * f.B * operands;
     auto work = [](const BackwardCall &call, gru_worker *me) { call.table->backward(&call.packed, &call.task, me); };
-    region.run<BackwardCall>(work, {table, packed, f}, shards);
+    crew.region.run<BackwardCall>(work, {table, packed, f}, crew.shards);
 }
 
 Dense::Dense(const float *weight, const float *bias, int64_t outputs, int64_t inputs, const gru_kernels *kernels)
