@@ -14,7 +14,7 @@ CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.cpp)
 help:
 	@echo "make demo      train on the M3 competition's monthly series, forecast, load the model without PyTorch"
 	@echo "make test      every check: style, types, walls between modules, kernels' symbols, tests"
-	@echo "make accuracy  all 3,003 series of the M3 competition (up to 30 minutes)"
+	@echo "make accuracy  all 3,003 series of the M3 competition (some minutes)"
 	@echo "make bench     every shape beside every peer: benchmarks/results/cpu.json, docs/performance.md"
 	@echo "make lint      the checks of make test without the tests"
 	@echo "make format    bring Python and C++ into the one style"
