@@ -251,15 +251,6 @@ def test_grus_isa_that_cannot_run_raises(python: Callable[..., CompletedProcess[
         assert result.returncode == 1 and f"GRUS_ISA is {isa!r}" in result.stderr.replace('"', "'")
 
 
-def test_threads_can_be_set() -> None:
-    before = kernels.get_num_threads()
-    try:
-        kernels.set_num_threads(3)
-        assert kernels.get_num_threads() == 3
-    finally:
-        kernels.set_num_threads(before)
-
-
 X, H0, DY = (np.zeros(shape, np.float32) for shape in ((5, 3, 4), (3, 6), (5, 3, 6)))
 WEIGHTS = case(5, 3, 4, 6, True).weights
 LAYER, DENSE = kernels.Layer(WEIGHTS), kernels.Dense(WEIGHTS.weight_ih, WEIGHTS.bias_ih)

@@ -63,6 +63,7 @@ class _Options(NamedTuple):
 
 
 def _features_contiguous(tensor: Tensor) -> Tensor:
+    tensor = tensor.resolve_neg()  # a lazily negated tensor's memory has the other sign
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
@@ -94,16 +95,16 @@ def _ready(directions: Sequence[Weights], options: _Options, ready: list[kernels
     if ready is None or not all(tensor is None or tensor.is_contiguous() for tensor in weights):
         return _pack(options, weights)
     found = list(ready)
-    if not (len(found) == len(directions) and all(map(_same, found, directions))):
+    same = (_same(packed, weights, options) for packed, weights in zip(found, directions, strict=False))
+    if not (len(found) == len(directions) and all(same)):
         found = ready[:] = _pack(options, weights, keep=True)
     return found
 
 
-def _same(packed: kernels.Layer, weights: Weights) -> bool:
-    sizes = (packed.hidden_size, packed.input_size)
-    return sizes == (weights.weight_hh.shape[1], weights.weight_ih.shape[1]) and packed.holds_at(
-        *(0 if tensor is None else tensor.data_ptr() for tensor in weights)
-    )
+def _same(packed: kernels.Layer, weights: Weights, options: _Options) -> bool:
+    made_for = (packed.hidden_size, packed.input_size, packed.reset_after)
+    wanted = (weights.weight_hh.shape[1], weights.weight_ih.shape[1], options.reset_after)
+    return made_for == wanted and packed.holds_at(*(0 if t is None else t.data_ptr() for t in weights))
 
 
 def _forward(options: _Options, x: Tensor, h0: Tensor | None, layers: list[kernels.Layer]) -> tuple[Tensor, Tensor]:

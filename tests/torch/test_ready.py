@@ -1,0 +1,74 @@
+"""Weights packed in one inference and used in the next: whatever changes them, however it does, is seen."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from grus.torch import GRU
+
+OPTIONS = {"num_layers": 2, "bidirectional": True}
+
+
+def output(layer: GRU, x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return layer(x)[0]
+
+
+def by_data(layer: GRU) -> None:
+    layer.weight_hh_l1.data[3, 2] += 0.5
+
+
+def by_numpy(layer: GRU) -> None:
+    layer.bias_hh_l0_reverse.detach().numpy()[-1] -= 0.5
+
+
+def by_optimiser(layer: GRU) -> None:
+    for weight in layer.parameters():
+        weight.grad = torch.ones_like(weight)
+    torch.optim.SGD(layer.parameters(), 0.1).step()
+
+
+def by_state_dict(layer: GRU) -> None:
+    layer.load_state_dict(GRU(5, 7, **OPTIONS).state_dict())
+
+
+def by_parameter(layer: GRU) -> None:
+    layer.weight_ih_l0 = torch.nn.Parameter(-layer.weight_ih_l0)
+
+
+def by_reset(layer: GRU) -> None:
+    layer.reset_after = False
+
+
+@pytest.mark.parametrize("change", [by_data, by_numpy, by_optimiser, by_state_dict, by_parameter, by_reset])
+def test_a_change_is_seen(change: Callable[[GRU], None]) -> None:
+    torch.manual_seed(0)
+    layer, x = GRU(5, 7, **OPTIONS), torch.randn(4, 3, 5)
+    before = output(layer, x)
+    assert torch.equal(output(layer, x), before)
+    change(layer)
+    fresh = GRU(5, 7, **OPTIONS, reset_after=layer.reset_after)
+    fresh.load_state_dict(layer.state_dict())
+    after = output(layer, x)
+    assert torch.equal(after, output(fresh, x))
+    assert not torch.equal(after, before)
+
+
+def test_packed_weights_are_used_again_and_not_copied() -> None:
+    layer, x = GRU(5, 7), torch.randn(4, 3, 5)
+    output(layer, x)
+    packed = layer._ready[0][0]
+    output(layer, x)
+    assert layer._ready[0][0] is packed
+    assert copy.deepcopy(layer)._ready == [[]]
+
+
+def test_a_lazily_negated_input() -> None:
+    layer = GRU(5, 7)
+    x = torch.randn(4, 3, 5, dtype=torch.complex64).conj().imag
+    assert x.is_neg()
+    assert torch.equal(output(layer, x), output(layer, x.clone()))
