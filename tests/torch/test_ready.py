@@ -68,7 +68,7 @@ def test_packed_weights_are_used_again_and_not_copied() -> None:
 
 
 def test_a_lazily_negated_input() -> None:
-    layer = GRU(5, 7)
-    x = torch.randn(4, 3, 5, dtype=torch.complex64).conj().imag
+    layer = GRU(1, 7)  # of one feature: more would be copied for their stride, and so resolved
+    x = torch.randn(4, 3, 1, dtype=torch.complex64).conj().imag
     assert x.is_neg()
     assert torch.equal(output(layer, x), output(layer, x.clone()))
