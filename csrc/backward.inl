@@ -1,7 +1,9 @@
-// The backward pass, a chunk of steps at a time from the last: recompute the gates of the whole chunk as one product
-// over its rows, walk back through its steps, then add the chunk's share of every weight gradient as one product.
+// The backward pass, a chunk of steps at a time from the last: recompute the gates that were not saved as one product
+// over the chunk's rows, walk back through its steps, then add the chunk's share of every weight gradient as one
+// product.
 //
-// A row of `gates` is one (t, b): five slots of HP. They first hold what multiplies a gradient, then the gradients:
+// A row of `gates` is one (t, b): five slots of HP. Where gates are recomputed, they first hold what multiplies a
+// gradient, then the gradients:
 //
 //   slot   recomputed (reset after)      reset before       after the walk back
 //   DN     (1 - z)(1 - n²)               same               dn   by the argument of tanh
@@ -28,6 +30,9 @@ struct walk {  // a chunk: steps s0 to s0 + steps - 1
     }
     GRUS_INLINE int64_t row_size() const { return SLOTS * w->HP; }
     GRUS_INLINE float *row(int64_t s, int64_t b) const { return f->gates + (s * f->B + b) * row_size(); }
+    GRUS_INLINE int64_t unsaved() const {  // steps of this chunk whose gates are recomputed: the first ones
+        return !f->saved || s0 + steps <= f->saved_from ? steps : s0 >= f->saved_from ? 0 : f->saved_from - s0;
+    }
 };
 
 // A run of rows of a chunk with one stride each for x, for the state before them and for their gates.
@@ -61,10 +66,19 @@ GRUS_INLINE void chunk_runs(const walk &c, int64_t s_begin, int64_t s_end, int64
 
 GRUS_INLINE vec one_minus(vec a) { return sub(splat(1.0f), a); }
 
+struct factors {  // what multiplies a gradient, as the slots hold it before the walk back
+    vec n, r, z, u, keep;
+};
+
+GRUS_INLINE factors factors_of(const gru_packed *w, vec r, vec z, vec n, vec u_n, vec h) {
+    return {mul(one_minus(z), one_minus(mul(n, n))), w->reset_after ? mul(u_n, mul(r, one_minus(r))) : mul(r, h),
+            mul(sub(h, n), mul(z, one_minus(z))), r, z};
+}
+
 void recompute(const walk &c, const part &mine) {
     const gru_packed *w = c.w;
     int64_t H = w->H, HP = w->HP, I = w->I;
-    chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
+    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
         cover<3>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
             const float *h = q.h + row * q.h_row;
             vec sums[R.value][P.value * 3];
@@ -100,11 +114,12 @@ void recompute(const walk &c, const part &mine) {
                     vec reset = sigmoid(sums[r][p * 3]), z = sigmoid(sums[r][p * 3 + 1]), u_n = sums[r][p * 3 + 2];
                     vec n = tanhyp(fma(reset, u_n, load(at + DN * HP)));
                     vec past = load_some(h + r * q.h_row + unit, H - unit);
-                    store(at + DN * HP, mul(one_minus(z), one_minus(mul(n, n))));
-                    store(at + DR * HP, mul(u_n, mul(reset, one_minus(reset))));
-                    store(at + DZ * HP, mul(sub(past, n), mul(z, one_minus(z))));
-                    store(at + DU * HP, reset);
-                    store(at + KEEP * HP, z);
+                    factors by = factors_of(w, reset, z, n, u_n, past);
+                    store(at + DN * HP, by.n);
+                    store(at + DR * HP, by.r);
+                    store(at + DZ * HP, by.z);
+                    store(at + DU * HP, by.u);
+                    store(at + KEEP * HP, by.keep);
                 }
         });
     });
@@ -114,7 +129,7 @@ void recompute(const walk &c, const part &mine) {
 void recompute_candidates(const walk &c, const part &mine) {
     const gru_packed *w = c.w;
     int64_t H = w->H, HP = w->HP;
-    chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
+    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
         cover<1>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
             float *gates = q.gates + row * q.gates_row;
             vec sums[R.value][P.value];
@@ -175,19 +190,29 @@ void gate_gradients(const walk &c, const part &mine, int64_t s) {
     const gru_backward *f = c.f;
     int64_t H = w->H, HP = w->HP;
     const float *dy = f->dy ? f->dy + c.t(s) * f->dy_t : nullptr;
+    const float *saved = s < c.unsaved() ? nullptr : f->saved + (c.s0 + s - f->saved_from) * f->B * 4 * HP;
+    state past = c.before(s);
     for (int64_t b = mine.b0; b < mine.b1; b++)
         for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V) {
             float *at = c.row(s, b) + unit, *carry = f->carry + b * HP + unit;
             vec dh = load(carry);
             if (dy) dh = add(dh, load_some(dy + b * f->dy_b + unit, H - unit));
-            vec dn = mul(dh, load(at + DN * HP));
-            store(at + DN * HP, dn);
-            store(at + DZ * HP, mul(dh, load(at + DZ * HP)));
-            if (w->reset_after) {
-                store(at + DR * HP, mul(dn, load(at + DR * HP)));
-                store(at + DU * HP, mul(dn, load(at + DU * HP)));
+            factors by;
+            if (saved) {
+                const float *gates = saved + b * 4 * HP + unit;
+                vec u_n = w->reset_after ? load(gates + 3 * HP) : splat(0.0f);
+                vec h = load_some(past.h + b * past.stride + unit, H - unit);
+                by = factors_of(w, load(gates), load(gates + HP), load(gates + 2 * HP), u_n, h);
+            } else {
+                by = {load(at + DN * HP), load(at + DR * HP), load(at + DZ * HP), load(at + DU * HP),
+                      load(at + KEEP * HP)};
             }
-            store(carry, mul(dh, load(at + KEEP * HP)));
+            vec dn = mul(dh, by.n);
+            store(at + DN * HP, dn);
+            store(at + DZ * HP, mul(dh, by.z));
+            store(at + DR * HP, w->reset_after ? mul(dn, by.r) : by.r);
+            store(at + DU * HP, w->reset_after ? mul(dn, by.u) : by.u);
+            store(carry, mul(dh, by.keep));
         }
 }
 
@@ -245,8 +270,11 @@ void input_gradient(const walk &c, int64_t begin, int64_t end, int64_t b0, int64
                 for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
             dot<R.value, P.value, 1>(sums, gates + row * gates_row, gates_row, 1, w->Wt + j * K * V, K * V, K);
             for (int r = 0; r < R.value; r++)
-                for (int p = 0; p < P.value; p++)
-                    store_some(dx + (row + r) * dx_row + (j + p) * V, sums[r][p], w->I - (j + p) * V);
+                for (int p = 0; p < P.value; p++) {
+                    float *to = dx + (row + r) * dx_row + (j + p) * V;
+                    int64_t left = w->I - (j + p) * V;
+                    store_some(to, f->add_dx ? add(load_some(to, left), sums[r][p]) : sums[r][p], left);
+                }
         });
     });
 }

@@ -4,11 +4,13 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "layer.h"
@@ -76,11 +78,18 @@ grus::Layer make_layer(In<2> weight_ih, In<2> weight_hh, std::optional<In<1>> bi
     return grus::Layer(weights, table, training, keep);
 }
 
-void forward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, Out<3> y, bool reverse, int threads) {
+void check_gates(const grus::Layer &layer, const grus::Gates *gates, int64_t T, int64_t B) {
+    if (gates && (gates->from + gates->steps != T || gates->B != B || gates->H != layer.hidden_size()))
+        throw nb::value_error("gates were made for other sizes: make them with this layer's gates(T, B, steps)");
+}
+
+void forward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, Out<3> y, bool reverse, int threads,
+             const grus::Gates *gates) {
     auto T = static_cast<int64_t>(x.shape(0)), B = static_cast<int64_t>(x.shape(1)), H = layer.hidden_size();
     check("x", x, {T, B, layer.input_size()});
     check("y", y, {T, B, H});
     if (h0) check("h0", *h0, {B, H});
+    check_gates(layer, gates, T, B);
     if (T == 0 || B == 0) return;
     gru_forward task = {};
     task.T = T, task.B = B, task.reverse = reverse;
@@ -88,7 +97,7 @@ void forward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, Out<3> 
     task.y = y.data(), task.y_t = y.stride(0), task.y_b = y.stride(1);
     if (h0) task.h0 = h0->data(), task.h_b = h0->stride(0);
     nb::gil_scoped_release release;
-    layer.forward(task, threads);
+    layer.forward(task, threads, gates);
 }
 
 void step(const grus::Layer &layer, In<2> x, In<2> h, Out<2> y) {
@@ -106,22 +115,69 @@ void step(const grus::Layer &layer, In<2> x, In<2> h, Out<2> y) {
     layer.forward(task, grus::threads());
 }
 
-const float *at(uintptr_t address) { return reinterpret_cast<const float *>(address); }
+using Sequence = std::tuple<uintptr_t, int64_t, int64_t>;  // an address, strides in time and batch
+using Rows = std::tuple<uintptr_t, int64_t>;
 
-// The forward pass on memory that the caller has checked, by address: quicker to call than with arrays.
-void forward_at(const grus::Layer &layer, int64_t T, int64_t B, uintptr_t x, int64_t x_t, int64_t x_b, uintptr_t h0,
-                int64_t h_b, uintptr_t y, int64_t y_t, int64_t y_b, uintptr_t h_n, bool reverse) {
+const float *at(uintptr_t address) { return reinterpret_cast<const float *>(address); }
+float *to(uintptr_t address) { return reinterpret_cast<float *>(address); }
+std::tuple<const float *, int64_t, int64_t> read(const Sequence &s) {
+    return {at(std::get<0>(s)), std::get<1>(s), std::get<2>(s)};
+}
+std::tuple<float *, int64_t, int64_t> write(const Sequence &s) {
+    return {to(std::get<0>(s)), std::get<1>(s), std::get<2>(s)};
+}
+
+grus::Gates make_gates(const grus::Layer &layer, int64_t T, int64_t B, int64_t steps) {
+    if (B < 1 || steps < 1 || steps > T) throw nb::value_error("gates need a batch and from 1 to T steps");
+    return layer.gates(T, B, steps);
+}
+
+nb::ndarray<nb::numpy, float> gates_array(grus::Gates &gates) {
+    auto size = [](int64_t n) { return static_cast<size_t>(n); };
+    return nb::ndarray<nb::numpy, float>(gates.memory.get(), {size(gates.steps), size(gates.B), 4, size(gates.H)},
+                                         nb::find(gates), {gates.B * 4 * gates.HP, 4 * gates.HP, gates.HP, 1});
+}
+
+// On memory that the caller has checked, by address: quicker to call than with arrays.
+grus::Layer make_layer_at(int64_t I, int64_t H, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih,
+                          uintptr_t bias_hh, bool reset_after, const std::string &isa, bool training, bool keep) {
+    const gru_kernels *table = grus::kernels(isa.c_str());
+    nb::gil_scoped_release release;
+    return grus::Layer({I, H, reset_after, at(weight_ih), at(weight_hh), at(bias_ih), at(bias_hh)}, table, training,
+                       keep);
+}
+
+void forward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows h0, Sequence y, uintptr_t h_n,
+                bool reverse, const grus::Gates *gates) {
     gru_forward task = {};
     task.T = T, task.B = B, task.reverse = reverse;
-    task.x = at(x), task.x_t = x_t, task.x_b = x_b;
-    task.h0 = at(h0), task.h_b = h_b;
-    task.y = reinterpret_cast<float *>(y), task.y_t = y_t, task.y_b = y_b;
+    std::tie(task.x, task.x_t, task.x_b) = read(x);
+    task.h0 = at(std::get<0>(h0)), task.h_b = std::get<1>(h0);
+    std::tie(task.y, task.y_t, task.y_b) = write(y);
     nb::gil_scoped_release release;
-    layer.forward(task, grus::threads());
-    const float *last = task.y + (reverse ? 0 : (T - 1) * y_t);
+    layer.forward(task, grus::threads(), gates);
+    const float *last = task.y + (reverse ? 0 : (T - 1) * task.y_t);
     for (int64_t b = 0; b < B; b++)
-        std::memcpy(reinterpret_cast<float *>(h_n) + b * layer.hidden_size(), last + b * y_b,
+        std::memcpy(to(h_n) + b * layer.hidden_size(), last + b * task.y_b,
                     sizeof(float) * static_cast<size_t>(layer.hidden_size()));
+}
+
+void backward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows h0, Sequence y, Sequence dy,
+                 uintptr_t dh_n, Sequence dx, bool add_dx, uintptr_t dh0,
+                 const std::tuple<uintptr_t, uintptr_t, uintptr_t, uintptr_t> &by_weights, bool reverse,
+                 const grus::Gates *gates) {
+    gru_backward task = {};
+    task.T = T, task.B = B, task.reverse = reverse, task.add_dx = add_dx;
+    std::tie(task.x, task.x_t, task.x_b) = read(x);
+    task.h0 = at(std::get<0>(h0)), task.h_b = std::get<1>(h0);
+    std::tie(task.y, task.y_t, task.y_b) = read(y);
+    std::tie(task.dy, task.dy_t, task.dy_b) = read(dy);
+    std::tie(task.dx, task.dx_t, task.dx_b) = write(dx);
+    task.dh_n = at(dh_n), task.dh0 = to(dh0);
+    task.dW = to(std::get<0>(by_weights)), task.dU = to(std::get<1>(by_weights));
+    task.db_i = to(std::get<2>(by_weights)), task.db_h = to(std::get<3>(by_weights));
+    nb::gil_scoped_release release;
+    layer.backward(task, grus::threads(), gates);
 }
 
 bool holds_at(const grus::Layer &layer, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih, uintptr_t bias_hh,
@@ -133,7 +189,7 @@ bool holds_at(const grus::Layer &layer, uintptr_t weight_ih, uintptr_t weight_hh
 void backward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, In<3> y, std::optional<In<3>> dy,
               std::optional<In<2>> dh_n, std::optional<Out<3>> dx, Out<2> dh0, std::optional<Out<2>> dW,
               std::optional<Out<2>> dU, std::optional<Out<1>> db_i, std::optional<Out<1>> db_h, bool reverse,
-              int threads) {
+              int threads, const grus::Gates *gates) {
     auto T = static_cast<int64_t>(x.shape(0)), B = static_cast<int64_t>(x.shape(1));
     int64_t H = layer.hidden_size(), I = layer.input_size();
     if (!layer.training()) throw nb::value_error("the layer was packed without training=True");
@@ -153,6 +209,7 @@ void backward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, In<3> 
         check("db_i", *db_i, {3 * H});
         check("db_h", *db_h, {3 * H});
     }
+    check_gates(layer, gates, T, B);
     if (T == 0 || B == 0) throw nb::value_error("x is empty: there is nothing to go back through");
     gru_backward task = {};
     task.T = T, task.B = B, task.reverse = reverse;
@@ -164,7 +221,7 @@ void backward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, In<3> 
     task.dh_n = data(dh_n), task.dh0 = dh0.data();
     task.dW = data(dW), task.dU = data(dU), task.db_i = data(db_i), task.db_h = data(db_h);
     nb::gil_scoped_release release;
-    layer.backward(task, threads);
+    layer.backward(task, threads, gates);
 }
 
 grus::Dense make_dense(In<2> weight, std::optional<In<1>> bias, const std::string &isa) {
@@ -208,21 +265,29 @@ NB_MODULE(_native, m) {
     m.def("threads", &grus::threads);
     m.def("set_threads", &grus::set_threads, "count"_a);
 
+    nb::class_<grus::Gates>(m, "Gates")
+        .def_prop_ro("first_step", [](const grus::Gates &gates) { return gates.from; })
+        .def("array", &gates_array);
+
     nb::class_<grus::Layer>(m, "Layer")
         .def_prop_ro("input_size", &grus::Layer::input_size)
         .def_prop_ro("hidden_size", &grus::Layer::hidden_size)
         .def_prop_ro("isa", &grus::Layer::isa)
         .def_prop_ro("training", &grus::Layer::training)
+        .def("gates", &make_gates, "T"_a, "B"_a, "steps"_a)
         .def("forward", &forward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(), "reverse"_a,
-             "threads"_a)
-        .def("forward_at", &forward_at, "T"_a, "B"_a, "x"_a, "x_t"_a, "x_b"_a, "h0"_a, "h_b"_a, "y"_a, "y_t"_a, "y_b"_a,
-             "h_n"_a, "reverse"_a)
+             "threads"_a, "gates"_a.none())
+        .def("forward_at", &forward_at, "T"_a, "B"_a, "x"_a, "h0"_a, "y"_a, "h_n"_a, "reverse"_a, "gates"_a.none())
+        .def("backward_at", &backward_at, "T"_a, "B"_a, "x"_a, "h0"_a, "y"_a, "dy"_a, "dh_n"_a, "dx"_a, "add_dx"_a,
+             "dh0"_a, "by_weights"_a, "reverse"_a, "gates"_a.none())
         .def("holds_at", &holds_at, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "reset_after"_a)
         .def("step", &step, "x"_a.noconvert(), "h"_a.noconvert(), "y"_a.noconvert())
         .def("backward", &backward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(),
              "dy"_a.noconvert().none(), "dh_n"_a.noconvert().none(), "dx"_a.noconvert().none(), "dh0"_a.noconvert(),
              "dW"_a.noconvert().none(), "dU"_a.noconvert().none(), "db_i"_a.noconvert().none(),
-             "db_h"_a.noconvert().none(), "reverse"_a, "threads"_a);
+             "db_h"_a.noconvert().none(), "reverse"_a, "threads"_a, "gates"_a.none());
+    m.def("make_layer_at", &make_layer_at, "I"_a, "H"_a, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a,
+          "reset_after"_a, "isa"_a, "training"_a, "keep"_a);
     m.def("make_layer", &make_layer, "weight_ih"_a.noconvert(), "weight_hh"_a.noconvert(),
           "bias_ih"_a.noconvert().none(), "bias_hh"_a.noconvert().none(), "reset_after"_a, "isa"_a, "training"_a,
           "keep"_a);

@@ -42,8 +42,8 @@ GRUS_INLINE vec blend(vec z, vec n, vec h) { return fma(z, sub(h, n), n); }  // 
 // Every other step goes through the units from the last to the first (`back`), and finds the weights it starts with in
 // L1.
 void step_reset_after(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected,
-                      float *y, bool back) {
-    int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H;
+                      float *y, float *gates, bool back) {
+    int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
     cover<3>(
         mine.b1 - mine.b0, mine.j0, mine.j1,
         [&](auto R, auto P, int64_t row, int64_t j) {
@@ -63,6 +63,13 @@ void step_reset_after(const gru_packed *w, const gru_forward *f, const part &min
                     int64_t unit = (j + p) * V;
                     vec reset = sigmoid(sums[r][p * 3]), update = sigmoid(sums[r][p * 3 + 1]);
                     vec n = tanhyp(fma(reset, sums[r][p * 3 + 2], load(x + r * width + p * 3 * V + 2 * V)));
+                    if (gates) {
+                        float *at = gates + (mine.b0 + row + r) * 4 * HP + unit;
+                        store(at, reset);
+                        store(at + HP, update);
+                        store(at + 2 * HP, n);
+                        store(at + 3 * HP, sums[r][p * 3 + 2]);
+                    }
                     vec past = load_some(h + r * before.stride + unit, H - unit);
                     store_some(out + r * f->y_b + unit, blend(update, n, past), H - unit);
                 }
@@ -71,7 +78,8 @@ void step_reset_after(const gru_packed *w, const gru_forward *f, const part &min
 }
 
 // Reset before, first half of a step: r and z of the shard's units, r h for all to read.
-void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected) {
+void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected,
+                 float *gates) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
     float *past_reset = f->reset, *updates = f->reset + f->B * HP;
     cover<2>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
@@ -85,15 +93,20 @@ void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, st
             for (int p = 0; p < P.value; p++) {
                 int64_t unit = (j + p) * V, at = (mine.b0 + row + r) * HP + unit;
                 vec past = load_some(h + r * before.stride + unit, H - unit);
-                store(past_reset + at, mul(sigmoid(sums[r][p * 2]), past));
-                store(updates + at, sigmoid(sums[r][p * 2 + 1]));
+                vec reset = sigmoid(sums[r][p * 2]), update = sigmoid(sums[r][p * 2 + 1]);
+                store(past_reset + at, mul(reset, past));
+                store(updates + at, update);
+                if (gates) {
+                    store(gates + (mine.b0 + row + r) * 4 * HP + unit, reset);
+                    store(gates + (mine.b0 + row + r) * 4 * HP + HP + unit, update);
+                }
             }
     });
 }
 
 // Reset before, second half: n from r h of all units, and the new state.
 void candidate_units(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected,
-                     float *y) {
+                     float *y, float *gates) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
     const float *past_reset = f->reset, *updates = f->reset + f->B * HP;
     cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
@@ -109,7 +122,9 @@ void candidate_units(const gru_packed *w, const gru_forward *f, const part &mine
                 int64_t unit = (j + p) * V;
                 vec update = load(updates + (mine.b0 + row + r) * HP + unit);
                 vec past = load_some(h + r * before.stride + unit, H - unit);
-                store_some(out + r * f->y_b + unit, blend(update, tanhyp(sums[r][p]), past), H - unit);
+                vec n = tanhyp(sums[r][p]);
+                if (gates) store(gates + (mine.b0 + row + r) * 4 * HP + 2 * HP + unit, n);
+                store_some(out + r * f->y_b + unit, blend(update, n, past), H - unit);
             }
     });
 }
@@ -123,7 +138,8 @@ void forward(const gru_packed *w, const gru_forward *f, gru_worker *me) {
             int64_t steps = least(f->chunk, f->T - s0);
             for (int64_t s = 0; s < steps; s++) {
                 int64_t t = f->reverse ? f->T - 1 - s0 - s : s0 + s;
-                float *y = f->y + t * f->y_t;
+                float *y = f->y + t * f->y_t, *gates = nullptr;
+                if (f->gates && s0 + s >= f->gates_from) gates = f->gates + (s0 + s - f->gates_from) * f->B * 4 * w->HP;
                 auto projected = [&](int shard, const part &mine) {
                     return f->projected + shard * f->projected_size +
                            s * (mine.b1 - mine.b0) * (mine.j1 - mine.j0) * 3 * V;
@@ -132,14 +148,14 @@ void forward(const gru_packed *w, const gru_forward *f, gru_worker *me) {
                     part mine = part_of_shard(shard);
                     if (s == 0) project(w, f, mine, s0, steps, f->projected + shard * f->projected_size);
                     if (w->reset_after)
-                        step_reset_after(w, f, mine, before, projected(shard, mine), y, s % 2 != 0);
+                        step_reset_after(w, f, mine, before, projected(shard, mine), y, gates, s % 2 != 0);
                     else
-                        reset_units(w, f, mine, before, projected(shard, mine));
+                        reset_units(w, f, mine, before, projected(shard, mine), gates);
                 });
                 if (!w->reset_after)
                     each([&](int shard) {
                         part mine = part_of_shard(shard);
-                        candidate_units(w, f, mine, before, projected(shard, mine), y);
+                        candidate_units(w, f, mine, before, projected(shard, mine), y, gates);
                     });
                 before = {y, f->y_b};
             }

@@ -71,6 +71,8 @@ typedef struct gru_forward {
     float *projected;        // scratch: [chunk, rows, tiles, 3, V] of each shard, aligned to 64 bytes
     int64_t projected_size;  // floats of a shard's
     float *reset;            // scratch [2][B, HP], shared: r h and z where the reset comes before, else null
+    float *gates;            // [T - gates_from, B, 4, HP]: r, z, n and u_n = U_n h + b_hn (only where the reset comes
+    int64_t gates_from;      // after) of the steps s >= gates_from; or null
 } gru_forward;
 
 // Gradients of a loss, given dy (or null for zeros) and dh_n (or null), the gradient by the last state.
@@ -91,8 +93,11 @@ typedef struct gru_backward {
     float *dh0;          // [B, H] contiguous
     float *dW, *dU;      // [3H, I], [3H, H] contiguous; both or neither may be null
     float *db_i, *db_h;  // [3H]; not null where dW is not
+    const float *saved;  // what the forward pass left in `gates`, or null: then all gates are computed once more
+    int64_t saved_from;
+    int add_dx;  // 1: add to what dx holds
     int shard_units;
-    int64_t chunk;  // steps whose gates are recomputed at a time
+    int64_t chunk;  // steps whose gates are at hand at a time
     float *gates;   // scratch [chunk, B, 5, HP], shared
     float *carry;   // scratch [B, HP], shared
     float *rows;    // scratch [chunk * B, (ceil(I/V) + HP/V (twice where the reset comes before)) * V], shared

@@ -1,15 +1,9 @@
 #include "layer.h"
 
-#include <pthread.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <iterator>
-#include <mutex>
-#include <new>
 
+#include "pack.h"
 #include "team.h"
 
 namespace grus {
@@ -17,45 +11,10 @@ namespace {
 
 constexpr int64_t PROJECTED_FLOATS = 1 << 16;   // a worker's chunk of projected steps: 256 KB, a part of its L2
 constexpr int64_t BACKWARD_FLOATS = 1 << 19;    // a chunk of the backward pass: 2 MB, what the cores' L2 hold together
-constexpr int64_t BACKWARD_ROWS = 64;           // but no fewer rows: the weight gradients want long sums
+constexpr int64_t BACKWARD_ROWS = 512;          // but no fewer rows: each chunk adds to all the weight gradients
 constexpr int64_t SHARED_FLOPS = 1 << 19;       // a call below this is not worth waking a second worker
 constexpr int64_t STEP_FLOPS = 1 << 15;         // nor is a step, where workers must meet after each
-constexpr int64_t SPARE_FLOATS = 1 << 24;       // memory kept for the next layer: 64 MB
 constexpr int64_t STATIONARY_FLOATS = 1 << 18;  // recurrent weights that a core's L2 keeps between steps
-
-int64_t tiles(int64_t n, int64_t V) { return (n + V - 1) / V; }
-
-struct Spare {  // buffers given back, the latest last; never destroyed, for threads may outlive main
-    struct Kept {
-        int64_t floats;
-        float *memory;
-    };
-    std::mutex mutex;
-    std::deque<Kept> buffers;
-    int64_t floats = 0;
-
-    static Spare &instance() {
-        static Spare *spare = [] {
-            pthread_atfork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
-                           [] { instance().mutex.unlock(); });
-            return new Spare;
-        }();
-        return *spare;
-    }
-};
-
-// Scratch that a thread keeps from call to call, so that a step allocates nothing.
-float *scratch(int64_t floats) {
-    thread_local Buffer buffer;
-    thread_local int64_t size = 0;
-    if (floats > size) {
-        buffer.reset();
-        size = 0;
-        buffer = allocate(floats);
-        size = floats;
-    }
-    return buffer.get();
-}
 
 // How a call is shared out: rows of the batch while each worker gets enough of them and keeps the weights in its L2,
 // else the units.
@@ -129,37 +88,6 @@ struct ActivationCall {
 
 }  // namespace
 
-void give_back::operator()(float *p) const {
-    if (!p) return;
-    Spare &spare = Spare::instance();
-    std::lock_guard<std::mutex> lock(spare.mutex);
-    spare.buffers.push_back({floats, p});
-    spare.floats += floats;
-    while (spare.floats > SPARE_FLOATS) {
-        spare.floats -= spare.buffers.front().floats;
-        std::free(spare.buffers.front().memory);
-        spare.buffers.pop_front();
-    }
-}
-
-Buffer allocate(int64_t floats) {
-    floats = tiles(std::max<int64_t>(floats, 1), 16) * 16;
-    Spare &spare = Spare::instance();
-    {
-        std::lock_guard<std::mutex> lock(spare.mutex);
-        for (auto it = spare.buffers.rbegin(); it != spare.buffers.rend(); ++it)
-            if (it->floats == floats) {
-                float *memory = it->memory;
-                spare.floats -= floats;
-                spare.buffers.erase(std::next(it).base());
-                return Buffer(memory, {floats});
-            }
-    }
-    void *p = std::aligned_alloc(64, sizeof(float) * static_cast<size_t>(floats));
-    if (!p) throw std::bad_alloc();
-    return Buffer(static_cast<float *>(p), {floats});
-}
-
 Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training, bool keep) : table(kernels) {
     int64_t I = given.I, H = given.H, V = table->width, panels = tiles(H, V), HP = panels * V;
     packed = {I, H, HP, given.reset_after, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
@@ -171,13 +99,13 @@ Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training
     float *first_state = packed.bias + 4 * HP;
     std::fill(first_state, first_state + HP, 0.0f);
     zeros = first_state;
-    table->pack(packed.W, given.weight_ih, H, I, 3, H * I, I, 1);
-    if (given.reset_after) {
-        table->pack(packed.U, given.weight_hh, H, H, 3, H * H, H, 1);
-    } else {
-        table->pack(packed.U, given.weight_hh, H, H, 2, H * H, H, 1);
-        table->pack(packed.U_n, given.weight_hh + 2 * H * H, H, H, 1, 0, H, 1);
+    if (training) {
+        back = allocate(tiles(I, V) * V * 3 * HP + HP * 3 * HP);
+        packed.Wt = back.get();
+        packed.Ut = packed.Wt + tiles(I, V) * V * 3 * HP;
+        packed.Ut_n = packed.Ut + HP * 2 * HP;
     }
+    pack_panels(table, packed, given);
     for (int64_t j = 0; j < panels; j++)
         for (int64_t lane = 0; lane < V; lane++) {
             int64_t unit = j * V + lane;
@@ -188,7 +116,6 @@ Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training
             to[2 * V] = at(given.bias_ih, 2) + (given.reset_after ? 0.0f : at(given.bias_hh, 2));
             to[3 * V] = at(given.bias_hh, 2);
         }
-    if (training) pack_backward(given);
     if (keep) {
         kept = allocate(3 * H * (I + H + 2));
         float *to = kept.get();
@@ -216,30 +143,13 @@ bool Layer::holds(const gru_weights &given) const {
     return same;
 }
 
-void Layer::pack_backward(const gru_weights &weights) {
-    int64_t I = packed.I, H = packed.H, V = table->width, HP = packed.HP, inputs = tiles(I, V) * V;
-    const float *W = weights.weight_ih, *U = weights.weight_hh;
-    int64_t recurrent = HP * 3 * HP;
-    back = allocate(inputs * 3 * HP + recurrent);
-    std::memset(back.get(), 0, sizeof(float) * static_cast<size_t>(inputs * 3 * HP + recurrent));
-    // panels [tile][gate][HP][V] of the transpose: the k of a gate are its units, padded ones stay zero
-    auto pack = [&](float *to, const float *from, int64_t columns, int gates, const int *order) {
-        for (int64_t j = 0; j < tiles(columns, V); j++)
-            for (int g = 0; g < gates; g++)
-                table->pack(to + (j * gates + g) * HP * V, from + order[g] * H * columns + j * V,
-                            std::min<int64_t>(V, columns - j * V), H, 1, 0, 1, columns);
-    };
-    const int by_input[] = {2, 0, 1}, by_state[] = {0, 1, 2}, candidate[] = {2};
-    packed.Wt = back.get();
-    packed.Ut = packed.Wt + inputs * 3 * HP;
-    packed.Ut_n = packed.Ut + HP * 2 * HP;
-    pack(packed.Wt, W, I, 3, by_input);
-    pack(packed.Ut, U, H, packed.reset_after ? 3 : 2, by_state);
-    if (!packed.reset_after) pack(packed.Ut_n, U, H, 1, candidate);
+Gates Layer::gates(int64_t T, int64_t B, int64_t steps) const {
+    return {T - steps, steps, B, packed.HP, packed.H, allocate(steps * B * 4 * packed.HP)};
 }
 
-void Layer::forward(gru_forward f, int threads) const {
+void Layer::forward(gru_forward f, int threads, const Gates *gates) const {
     int64_t V = table->width, HP = packed.HP;
+    if (gates) f.gates = gates->memory.get(), f.gates_from = gates->from;
     if (!f.h0) f.h0 = zeros, f.h_b = 0;
     Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
     f.shard_units = crew.units;
@@ -254,8 +164,9 @@ void Layer::forward(gru_forward f, int threads) const {
     crew.region.run<ForwardCall>(work, {table, packed, f}, crew.shards);
 }
 
-void Layer::backward(gru_backward f, int threads) const {
+void Layer::backward(gru_backward f, int threads, const Gates *gates) const {
     int64_t V = table->width, HP = packed.HP;
+    if (gates) f.saved = gates->memory.get(), f.saved_from = gates->from;
     if (!f.h0) f.h0 = zeros, f.h_b = 0;
     Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
     f.shard_units = crew.units;

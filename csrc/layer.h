@@ -2,31 +2,25 @@
 #ifndef GRUS_LAYER_H
 #define GRUS_LAYER_H
 
-#include <memory>
-
 #include "gru.h"
+#include "memory.h"
 
 namespace grus {
 
 // The table by name, or the best where name is null or empty. Throws std::invalid_argument where this CPU can't run it.
 const gru_kernels *kernels(const char *name);
 
-// Memory aligned to 64 bytes. What is given back is kept for the next of its size, some of it: a training step packs
-// the same weights again, and fresh pages cost more than the packing.
-struct give_back {
-    int64_t floats;
-    void operator()(float *p) const;
+// What a forward pass leaves for the backward pass: r, z, n and u_n of the steps from `from` on (gru.h).
+struct Gates {
+    int64_t from, steps, B, HP, H;
+    Buffer memory;
 };
-using Buffer = std::unique_ptr<float[], give_back>;
-Buffer allocate(int64_t floats);
 
 class Layer {
     const gru_kernels *table;
     gru_packed packed{};
     Buffer memory, back, kept;
     const float *zeros;  // [HP]: the first state where none is given
-
-    void pack_backward(const gru_weights &weights);
 
   public:
     // Copies the weights into panels for the forward pass, and for the backward pass too where `training`. With `keep`
@@ -41,9 +35,13 @@ class Layer {
     bool training() const { return back != nullptr; }
     const char *isa() const { return table->name; }
 
-    // The caller fills all but shard_units and what follows it; h0 may be null for zeros. T and B are at least 1.
-    void forward(gru_forward task, int threads) const;
-    void backward(gru_backward task, int threads) const;
+    // Room for the gates of the last `steps` of T steps.
+    Gates gates(int64_t T, int64_t B, int64_t steps) const;
+
+    // The caller fills what comes before shard_units; h0 may be null for zeros. T and B are at least 1. `gates` is room
+    // for them in the forward pass, or null; and what it then held in the backward pass, or null.
+    void forward(gru_forward task, int threads, const Gates *gates = nullptr) const;
+    void backward(gru_backward task, int threads, const Gates *gates = nullptr) const;
 };
 
 class Dense {

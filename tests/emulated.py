@@ -147,11 +147,11 @@ class Layer:
             threads=threads,
         )
 
-    def forward(self, x: Array, h0: Array | None, y: Array, reverse: bool, threads: int) -> None:
+    def forward(self, x: Array, h0: Array | None, y: Array, reverse: bool, threads: int, gates: None) -> None:
         self._ask("forward", x, [h0], [y], reverse, threads, h0=h0)
 
     def step(self, x: Array, h: Array, y: Array) -> None:
-        self.forward(x[None], h, y[None], False, kernels.get_num_threads())
+        self.forward(x[None], h, y[None], False, kernels.get_num_threads(), None)
 
     def backward(
         self,
@@ -168,6 +168,7 @@ class Layer:
         db_h: Array | None,
         reverse: bool,
         threads: int,
+        gates: None,
     ) -> None:
         given = {"h0": h0, "dy": dy, "dh_n": dh_n, "dx": dx, "dW": dW}
         results = [dh0, dx, dW, dU, db_i, db_h]

@@ -151,7 +151,16 @@ void backward(const Request &q) {
         if (q.given & DX) task.dx = dx.data, task.dx_t = q.B * dx.stride, task.dx_b = dx.stride;
         if (q.given & DW) task.dW = dW.data, task.dU = dU.data, task.db_i = db_i.data, task.db_h = db_h.data;
         task.dh_n = q.given & DH_N ? dh_n.data : nullptr, task.dh0 = dh0.data;
-        grus::Layer(weights.all, grus::kernels(q.isa), true, false).backward(task, static_cast<int>(q.threads));
+        grus::Layer layer(weights.all, grus::kernels(q.isa), true, false);
+        // the later half of the steps with the gates that a forward pass saves, the others without
+        grus::Gates gates = layer.gates(q.T, q.B, (q.T + 1) / 2);
+        std::vector<float> again(static_cast<size_t>(rows * H));
+        gru_forward before = {};
+        before.T = q.T, before.B = q.B, before.reverse = task.reverse;
+        before.x = task.x, before.x_t = task.x_t, before.x_b = task.x_b, before.h0 = task.h0, before.h_b = task.h_b;
+        before.y = again.data(), before.y_t = q.B * H, before.y_b = H;
+        layer.forward(before, static_cast<int>(q.threads), &gates);
+        layer.backward(task, static_cast<int>(q.threads), &gates);
     });
 }
 

@@ -10,6 +10,15 @@ def default_isa() -> str: ...
 def threads() -> int: ...
 def set_threads(count: int) -> None: ...
 
+# address, strides in time and batch; address, stride in batch
+_Sequence = tuple[int, int, int]
+_Rows = tuple[int, int]
+
+class Gates:
+    @property
+    def first_step(self) -> int: ...
+    def array(self) -> _Array: ...
+
 class Layer:
     @property
     def input_size(self) -> int: ...
@@ -19,22 +28,37 @@ class Layer:
     def isa(self) -> str: ...
     @property
     def training(self) -> bool: ...
-    def forward(self, x: _Array, h0: _Array | None, y: _Array, reverse: bool, threads: int) -> None: ...
+    def gates(self, T: int, B: int, steps: int) -> Gates: ...
+    def forward(
+        self, x: _Array, h0: _Array | None, y: _Array, reverse: bool, threads: int, gates: Gates | None
+    ) -> None: ...
     # addresses, strides in floats; nothing is checked
     def forward_at(
         self,
         T: int,
         B: int,
-        x: int,
-        x_t: int,
-        x_b: int,
-        h0: int,
-        h_b: int,
-        y: int,
-        y_t: int,
-        y_b: int,
+        x: _Sequence,
+        h0: _Rows,
+        y: _Sequence,
         h_n: int,
         reverse: bool,
+        gates: Gates | None,
+    ) -> None: ...
+    def backward_at(
+        self,
+        T: int,
+        B: int,
+        x: _Sequence,
+        h0: _Rows,
+        y: _Sequence,
+        dy: _Sequence,
+        dh_n: int,
+        dx: _Sequence,
+        add_dx: bool,
+        dh0: int,
+        by_weights: tuple[int, int, int, int],
+        reverse: bool,
+        gates: Gates | None,
     ) -> None: ...
     def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, reset_after: bool) -> bool: ...
     def step(self, x: _Array, h: _Array, y: _Array) -> None: ...
@@ -53,8 +77,21 @@ class Layer:
         db_h: _Array | None,
         reverse: bool,
         threads: int,
+        gates: Gates | None,
     ) -> None: ...
 
+def make_layer_at(
+    I: int,
+    H: int,
+    weight_ih: int,
+    weight_hh: int,
+    bias_ih: int,
+    bias_hh: int,
+    reset_after: bool,
+    isa: str,
+    training: bool,
+    keep: bool,
+) -> Layer: ...
 def make_layer(
     weight_ih: _Array,
     weight_hh: _Array,

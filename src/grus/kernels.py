@@ -18,6 +18,7 @@ from grus.weights import GRUWeights
 
 __all__ = [
     "Dense",
+    "Gates",
     "Gradients",
     "Layer",
     "activate",
@@ -108,6 +109,36 @@ def _output(name: str, array: object, shape: tuple[int, ...], *inputs: Array | N
     return checked
 
 
+class Gates:
+    """Room for the gates of the last steps of a forward pass, for :meth:`Layer.forward` to fill.
+
+    ``Layer.backward`` then need not compute them again. ``first_step`` is the first whose gates are there, in the order
+    of the steps: with ``reverse`` step 0 is the last in time.
+    """
+
+    def __init__(self, native: _native.Gates) -> None:
+        self._native = native
+
+    @property
+    def first_step(self) -> int:
+        return int(self._native.first_step)
+
+    def array(self) -> Array:
+        """[steps, B, 4, H]: r, z, n and (reset after only) u_n = U_n h + b_hn, in the order of the steps; no copy."""
+        return self._native.array()
+
+
+def _fitting(gates: Gates | None, steps: int, batch: int) -> _native.Gates | None:
+    if gates is None:
+        return None
+    shape = gates.array().shape
+    if (gates.first_step + shape[0], shape[1]) != (steps, batch):
+        raise InputError(
+            f"gates are of {gates.first_step + shape[0]} steps and batch {shape[1]}, x of {steps}, {batch}"
+        )
+    return gates._native
+
+
 class Layer:
     """The weights of one layer in one direction, packed for one instruction set.
 
@@ -134,6 +165,33 @@ class Layer:
             keep,
         )
 
+    @classmethod
+    def at(
+        cls,
+        input_size: int,
+        hidden_size: int,
+        addresses: tuple[int, int, int, int],
+        reset_after: bool,
+        *,
+        training: bool = True,
+        keep: bool = False,
+    ) -> Layer:
+        """A layer of weights the caller has checked, quick to make: W, U and the biases (0: none), contiguous."""
+        layer = cls.__new__(cls)
+        layer.input_size, layer.hidden_size, layer.reset_after = input_size, hidden_size, reset_after
+        layer.isa = default_isa()
+        layer._native = _native.make_layer_at(
+            input_size, hidden_size, *addresses, reset_after, layer.isa, training, keep
+        )
+        return layer
+
+    def gates(self, steps: int, batch: int, *, save: int | None = None) -> Gates:
+        """Room for the gates of the last ``save`` (None: all) of ``steps`` steps."""
+        save = steps if save is None else save
+        if batch < 1 or not 1 <= save <= steps:
+            raise InputError(f"save is {save} and batch {batch}, expected a batch and from 1 to {steps} steps")
+        return Gates(self._native.gates(steps, batch, save))
+
     def forward(
         self,
         x: Array,
@@ -142,11 +200,12 @@ class Layer:
         reverse: bool = False,
         out: Array | None = None,
         threads: int | None = None,
+        gates: Gates | None = None,
     ) -> tuple[Array, Array]:
         """x [T, B, I] and h0 [B, H] (None: zeros) to the states y [T, B, H] and the last of them, h_n [B, H].
 
         ``reverse`` walks from the last step to the first: y[t] has seen x[t:], and h_n is y[0].
-        ``out`` takes y; it may be a slice with free strides in time and batch.
+        ``out`` takes y; it may be a slice with free strides in time and batch. ``gates`` of :meth:`gates` is filled.
         """
         x = _checked("x", x, ("T", "B", self.input_size))
         T, B = x.shape[:2]
@@ -155,7 +214,7 @@ class Layer:
         y = _output("out", out, (T, B, self.hidden_size), x, h0)
         threads = get_num_threads() if threads is None else _thread_count("threads", threads)
         if T and B:  # NumPy's strides of an empty array say nothing
-            self._native.forward(x, h0, y, bool(reverse), threads)
+            self._native.forward(x, h0, y, bool(reverse), threads, _fitting(gates, T, B))
         if T:
             return y, y[0 if reverse else -1].copy()
         return y, np.zeros((B, self.hidden_size), np.float32) if h0 is None else h0.copy()
@@ -169,13 +228,37 @@ class Layer:
         y: tuple[int, int, int],
         h_n: int,
         reverse: bool,
+        gates: Gates | None = None,
     ) -> None:
         """:meth:`forward` on memory the caller has checked, quick to call: nothing is checked here.
 
         x and y are (address, stride in time, stride in batch), h0 (address or 0, stride in batch), h_n the address of
         [B, H] contiguous; strides count floats, features are contiguous, steps and batch are at least 1.
         """
-        self._native.forward_at(steps, batch, *x, *h0, *y, h_n, reverse)
+        self._native.forward_at(steps, batch, x, h0, y, h_n, reverse, None if gates is None else gates._native)
+
+    def backward_at(
+        self,
+        steps: int,
+        batch: int,
+        x: tuple[int, int, int],
+        h0: tuple[int, int],
+        y: tuple[int, int, int],
+        dy: tuple[int, int, int],
+        dh_n: int,
+        dx: tuple[int, int, int],
+        dh0: int,
+        by_weights: tuple[int, int, int, int],
+        reverse: bool,
+        gates: Gates | None = None,
+        add_dx: bool = False,
+    ) -> None:
+        """:meth:`backward` like :meth:`forward_at`; dh_n, dh0 and dW, dU, db_i, db_h contiguous.
+
+        dy, dh_n, dx and all of ``by_weights`` may be at address 0: zeros, or not wanted. ``add_dx`` adds to dx.
+        """
+        native = None if gates is None else gates._native
+        self._native.backward_at(steps, batch, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, native)
 
     def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int) -> bool:
         """Whether the weights at these addresses (a bias may be 0) are those the layer was made of, bit for bit.
@@ -212,10 +295,12 @@ class Layer:
         threads: int | None = None,
         input_gradient: bool = True,
         weight_gradients: bool = True,
+        gates: Gates | None = None,
     ) -> Gradients:
         """Gradients of a loss from dy [T, B, H] and dh_n [B, H], its gradients by y and by h_n (None: zeros).
 
-        x, h0, y and ``reverse`` are those of :meth:`forward`. The gates are recomputed from y; nothing else is kept.
+        x, h0, y and ``reverse`` are those of :meth:`forward`, and so are ``gates``. Those that are not there are
+        computed once more from y, to the same bits.
         Raises InputError for a wrong shape or dtype, and for a layer made without ``training``.
         """
         if not self._native.training:
@@ -240,7 +325,8 @@ class Layer:
             if dh_n is not None:
                 dh0[...] = dh_n
         else:
-            self._native.backward(x, h0, y, dy, dh_n, dx, dh0, dW, dU, db_i, db_h, bool(reverse), threads)
+            native = _fitting(gates, T, B)
+            self._native.backward(x, h0, y, dy, dh_n, dx, dh0, dW, dU, db_i, db_h, bool(reverse), threads, native)
         return Gradients(dx, dh0, dW, dU, db_i, db_h)
 
 

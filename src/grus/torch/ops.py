@@ -1,7 +1,8 @@
 """One bidirectional or one-way layer of a GRU as a differentiable function of tensors.
 
-float32 goes through the kernels; their backward recomputes the gates, so that autograd keeps nothing but inputs,
-weights and output. float64 is plain PyTorch, step by step, differentiable as often as one likes.
+float32 goes through the kernels. Their backward pass has the gates of the last steps and computes those of the others
+once more, so that beyond inputs, weights and output it keeps no more than a fixed amount. float64 is plain PyTorch, a
+step at a time, and so are second derivatives.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from grus import kernels
-from grus.weights import GRUWeights
 
 __all__ = ["Weights", "layer"]
+
+SAVED_FLOATS = 3 << 19  # of gates that a layer and direction keeps for the backward pass, at least: 6 MB
 
 
 class Weights(NamedTuple):
@@ -34,17 +37,20 @@ def layer(
     *,
     reset_after: bool = True,
     batch_major: bool = False,
+    save_gates: bool | None = None,
     ready: list[kernels.Layer] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """x [T, B, I] and h0 [D, B, H] (None: zeros) to y [T, B, D·H] and h_n [D, B, H], D directions.
 
     The second direction walks backwards in time. ``batch_major`` lays y out in memory as [B, T, D·H]. ``ready`` is a
-    list to find packed weights in, and to leave them in, from one inference to the next.
+    list to find packed weights in, and to leave them in, from one inference to the next. ``save_gates`` keeps the gates
+    of all steps for the backward pass (True), of none (False), or of as many of the last as take no more memory than
+    the weights, their gradient and an optimiser's two moments, or 6 MB (None).
     """
     if x.dtype == torch.float64:
         return _plain_layer(x, h0, directions, reset_after)
     weights = [tensor for direction in directions for tensor in direction]
-    options = _Options(reset_after, batch_major)
+    options = _Options(reset_after, batch_major, save_gates)
     tensors = [tensor for tensor in (x, h0, *weights) if tensor is not None]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         y, h_n = _Layer.apply(options, x, h0, *weights)  # type: ignore[no-untyped-call]
@@ -56,6 +62,7 @@ def layer(
 class _Options(NamedTuple):
     reset_after: bool
     batch_major: bool
+    save_gates: bool | None = None
 
     def time_major(self, y: Tensor) -> Tensor:
         """y as it lies in memory, seen as [T, B, D·H]."""
@@ -67,22 +74,19 @@ def _features_contiguous(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def _numpy(tensor: Tensor) -> Any:
-    """The same memory as a NumPy array, its last axis contiguous; a copy only where that axis is not."""
-    return _features_contiguous(tensor.detach()).numpy()
-
-
 def _pack(
     options: _Options, weights: Sequence[Tensor | None], *, training: bool = False, keep: bool = False
 ) -> list[kernels.Layer]:
     packed = []
     for index in range(0, len(weights), 4):
-        W, U, b_i, b_h = weights[index : index + 4]
+        own = [None if w is None else w.detach().resolve_neg().contiguous() for w in weights[index : index + 4]]
+        W, U = own[:2]
         assert W is not None and U is not None
-        zeros = torch.zeros_like(W[:, 0])
-        b_i, b_h = zeros if b_i is None else b_i, zeros if b_h is None else b_h
-        own = GRUWeights(_numpy(W), _numpy(U), _numpy(b_i), _numpy(b_h), options.reset_after)
-        packed.append(kernels.Layer(own, training=training, keep=keep))
+        addresses = [0 if w is None else w.data_ptr() for w in own]
+        sizes = W.shape[1], U.shape[1]
+        packed.append(
+            kernels.Layer.at(*sizes, tuple(addresses), options.reset_after, training=training, keep=keep)  # type: ignore[arg-type]
+        )
     return packed
 
 
@@ -107,7 +111,26 @@ def _same(packed: kernels.Layer, weights: Weights, options: _Options) -> bool:
     return made_for == wanted and packed.holds_at(*(0 if t is None else t.data_ptr() for t in weights))
 
 
-def _forward(options: _Options, x: Tensor, h0: Tensor | None, layers: list[kernels.Layer]) -> tuple[Tensor, Tensor]:
+def _sequence(tensor: Tensor | None, offset: int = 0) -> tuple[int, int, int]:
+    """Address, strides in time and batch of [T, B, ...], from column ``offset`` on."""
+    if tensor is None:
+        return 0, 0, 0
+    return tensor.data_ptr() + 4 * offset, tensor.stride(0), tensor.stride(1)
+
+
+def _first_state(h0: Tensor | None, direction: int) -> tuple[int, int]:
+    if h0 is None:
+        return 0, 0
+    return h0.data_ptr() + 4 * direction * h0.stride(0), h0.stride(1)
+
+
+def _forward(
+    options: _Options,
+    x: Tensor,
+    h0: Tensor | None,
+    layers: list[kernels.Layer],
+    gates: Sequence[kernels.Gates | None] = (None, None),
+) -> tuple[Tensor, Tensor]:
     """y as it lies in memory, and h_n [D, B, H]."""
     (steps, batch, _), hidden = x.shape, layers[0].hidden_size
     width = len(layers) * hidden
@@ -117,18 +140,22 @@ def _forward(options: _Options, x: Tensor, h0: Tensor | None, layers: list[kerne
     if not steps or not batch:
         return y, h_n.zero_() if h0 is None else h_n.copy_(h0)
     x, h0 = _features_contiguous(x), None if h0 is None else _features_contiguous(h0)
-    y_t, y_b = (width, steps * width) if options.batch_major else (batch * width, width)
+    out = options.time_major(y)
     for d, packed in enumerate(layers):
-        packed.forward_at(
-            steps,
-            batch,
-            (x.data_ptr(), x.stride(0), x.stride(1)),
-            (0, 0) if h0 is None else (h0.data_ptr() + 4 * d * h0.stride(0), h0.stride(1)),
-            (y.data_ptr() + 4 * d * hidden, y_t, y_b),
-            h_n.data_ptr() + 4 * d * batch * hidden,
-            d == 1,
-        )
+        last = h_n.data_ptr() + 4 * d * batch * hidden
+        own = _sequence(out, d * hidden)
+        packed.forward_at(steps, batch, _sequence(x), _first_state(h0, d), own, last, d == 1, gates[d])
     return y, h_n
+
+
+def _room(options: _Options, layer: kernels.Layer, steps: int, batch: int) -> kernels.Gates | None:
+    """Room for as many steps' gates as may be kept from the forward to the backward pass."""
+    if not steps or not batch:
+        return None
+    weights = 3 * layer.hidden_size * (layer.input_size + layer.hidden_size)
+    floats = max(SAVED_FLOATS, 4 * weights)
+    save = steps if options.save_gates else min(steps, floats // (4 * batch * layer.hidden_size))
+    return layer.gates(steps, batch, save=save) if save and options.save_gates is not False else None
 
 
 class _Layer(torch.autograd.Function):
@@ -136,63 +163,88 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, options: _Options, x: Tensor, h0: Tensor | None, *weights: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        ctx.options, ctx.layers = options, _pack(options, weights, training=True)
-        y, h_n = _forward(options, x, h0, ctx.layers)
+        layers = _pack(options, weights, training=True)
+        gates = [_room(options, packed, *x.shape[:2]) for packed in layers]
+        y, h_n = _forward(options, x, h0, layers, gates)
+        ctx.options, ctx.layers, ctx.gates = options, layers, gates
         ctx.save_for_backward(x, h0, y, *weights)
         ctx.set_materialize_grads(False)  # an output the loss does not use has the gradient None
         return y, h_n
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None) -> Any:
-        _, by_x, by_h0, *by_weights = ctx.needs_input_grad
-        wanted = (by_x, by_h0, any(by_weights))
-        work = (ctx.options, ctx.layers, wanted)
-        return None, *_Gradient.apply(work, dy, dh_n, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        x, h0, y, *weights = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradients will be differentiated in their turn
+            return None, *_plain_gradients(ctx.options, ctx.needs_input_grad[1:], (dy, dh_n), x, h0, weights)
+        return None, *_gradients(ctx, dy, dh_n, x, h0, y, weights)
 
 
-class _Gradient(torch.autograd.Function):
-    """A function of its own, so that its derivative is an error and not a silent zero."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        work: tuple[_Options, list[kernels.Layer], tuple[bool, bool, bool]],
-        dy: Tensor | None,
-        dh_n: Tensor | None,
-        x: Tensor,
-        h0: Tensor | None,
-        y: Tensor,
-        *weights: Tensor | None,
-    ) -> tuple[Tensor | None, ...]:
-        options, layers, wanted = work
-        inputs, outputs = _numpy(x), _numpy(options.time_major(y))
-        by_output = None if dy is None else _numpy(options.time_major(dy))
-        dx: Tensor | None = None
-        dh0: list[Tensor] = []
-        dweights: list[Tensor | None] = []
-        for d, packed in enumerate(layers):
-            own = slice(d * packed.hidden_size, (d + 1) * packed.hidden_size)
-            gradients = packed.backward(
-                inputs,
-                None if h0 is None else _numpy(h0[d]),
-                outputs[:, :, own],
-                None if by_output is None else by_output[:, :, own],
-                None if dh_n is None else _numpy(dh_n[d]),
-                reverse=d == 1,
-                input_gradient=wanted[0],
-                weight_gradients=wanted[2],
+def _gradients(
+    ctx: Any,
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    x: Tensor,
+    h0: Tensor | None,
+    y: Tensor,
+    weights: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """By x, h0 and the weights, None where none is wanted."""
+    options: _Options = ctx.options
+    by_x, by_h0, *by_weights = ctx.needs_input_grad[1:]
+    (steps, batch, _), hidden = x.shape, ctx.layers[0].hidden_size
+    x, h0 = _features_contiguous(x), None if h0 is None else _features_contiguous(h0)
+    dy = None if dy is None else _features_contiguous(options.time_major(dy))
+    dh_n = None if dh_n is None else dh_n.resolve_neg().contiguous()
+    # NumPy's memory: PyTorch's is aligned, and glibc before 2.38 finds no room for it where as much has just been freed
+    dx = torch.from_numpy(np.empty(x.shape, np.float32)) if by_x else None
+    dh0 = torch.empty(len(ctx.layers), batch, hidden)
+    gradients: list[Tensor | None] = [dx, dh0 if by_h0 else None]
+    empty = not steps or not batch
+    if empty:
+        _ = dx is not None and dx.zero_()
+        _ = dh0.zero_() if dh_n is None else dh0.copy_(dh_n)
+    for d, packed in enumerate(ctx.layers):
+        own: list[Tensor | None] = [None] * 4
+        if any(by_weights):
+            sizes = (3 * hidden, packed.input_size), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)
+            own = [(torch.zeros if empty else torch.empty)(size) for size in sizes]
+        if not empty:
+            at = 4 * d * batch * hidden
+            packed.backward_at(
+                steps,
+                batch,
+                _sequence(x),
+                _first_state(h0, d),
+                _sequence(options.time_major(y), d * hidden),
+                _sequence(dy, d * hidden),
+                0 if dh_n is None else dh_n.data_ptr() + at,
+                _sequence(dx),
+                dh0.data_ptr() + at,
+                tuple(0 if gradient is None else gradient.data_ptr() for gradient in own),
+                d == 1,
+                ctx.gates[d],
+                add_dx=d == 1,
             )
-            if gradients.dx is not None:
-                by_own = torch.from_numpy(gradients.dx)
-                dx = by_own if dx is None else dx.add_(by_own)
-            dh0.append(torch.from_numpy(gradients.dh0))
-            biases = gradients[4:] if weights[4 * d + 2] is not None else (None, None)
-            dweights += [None if g is None else torch.from_numpy(g) for g in (*gradients[2:4], *biases)]
-        return dx, torch.stack(dh0) if wanted[1] else None, *dweights
+        gradients += [g if wanted else None for g, wanted in zip(own, by_weights[4 * d : 4 * d + 4], strict=True)]
+    return gradients
 
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor | None) -> Any:
-        raise RuntimeError("grus.torch.GRU has no second derivative in float32: use float64, which has")
+
+def _plain_gradients(
+    options: _Options,
+    wanted: Sequence[bool],
+    by_outputs: tuple[Tensor | None, Tensor | None],
+    x: Tensor,
+    h0: Tensor | None,
+    weights: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """What _gradients gives, as differentiable tensors: through plain PyTorch, a step at a time."""
+    inputs = [tensor for tensor, want in zip((x, h0, *weights), wanted, strict=True) if want and tensor is not None]
+    directions = [Weights(*weights[i : i + 4]) for i in range(0, len(weights), 4)]  # type: ignore[arg-type]
+    y, h_n = _plain_layer(x, h0, directions, options.reset_after)
+    pairs = [(a, g) for a, g in zip((options.time_major(y), h_n), by_outputs, strict=True) if g is not None]
+    outputs, grads = [a for a, _ in pairs], [g for _, g in pairs]
+    found = iter(torch.autograd.grad(outputs, inputs, grads, create_graph=True, allow_unused=True))
+    return [next(found) if want else None for want in wanted]
 
 
 def _plain_layer(

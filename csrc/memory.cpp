@@ -1,0 +1,81 @@
+#include "memory.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <iterator>
+#include <mutex>
+#include <new>
+
+namespace grus {
+namespace {
+
+constexpr int64_t SPARE_FLOATS = 1 << 24;  // memory kept for the next layer: 64 MB
+
+struct Spare {  // buffers given back, the latest last; never destroyed, for threads may outlive main
+    struct Kept {
+        int64_t floats;
+        float *memory;
+    };
+    std::mutex mutex;
+    std::deque<Kept> buffers;
+    int64_t floats = 0;
+
+    static Spare &instance() {
+        static Spare *spare = [] {
+            pthread_atfork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
+                           [] { instance().mutex.unlock(); });
+            return new Spare;
+        }();
+        return *spare;
+    }
+};
+
+}  // namespace
+
+void give_back::operator()(float *p) const {
+    if (!p) return;
+    Spare &spare = Spare::instance();
+    std::lock_guard<std::mutex> lock(spare.mutex);
+    spare.buffers.push_back({floats, p});
+    spare.floats += floats;
+    while (spare.floats > SPARE_FLOATS) {
+        spare.floats -= spare.buffers.front().floats;
+        std::free(spare.buffers.front().memory);
+        spare.buffers.pop_front();
+    }
+}
+
+Buffer allocate(int64_t floats) {
+    floats = (std::max<int64_t>(floats, 1) + 15) / 16 * 16;
+    Spare &spare = Spare::instance();
+    {
+        std::lock_guard<std::mutex> lock(spare.mutex);
+        for (auto it = spare.buffers.rbegin(); it != spare.buffers.rend(); ++it)
+            if (it->floats == floats) {
+                float *memory = it->memory;
+                spare.floats -= floats;
+                spare.buffers.erase(std::next(it).base());
+                return Buffer(memory, {floats});
+            }
+    }
+    void *p = std::aligned_alloc(64, sizeof(float) * static_cast<size_t>(floats));
+    if (!p) throw std::bad_alloc();
+    return Buffer(static_cast<float *>(p), {floats});
+}
+
+float *scratch(int64_t floats) {
+    thread_local Buffer buffer;
+    thread_local int64_t size = 0;
+    if (floats > size) {
+        buffer.reset();
+        size = 0;
+        buffer = allocate(floats);
+        size = floats;
+    }
+    return buffer.get();
+}
+
+}  // namespace grus
