@@ -72,7 +72,7 @@ def test_continuous_integration_runs_make_test() -> None:
 def test_stub_of_the_extension_says_what_it_takes() -> None:
     def compiled(function: object) -> str:
         ((signature, *_),) = function.__nb_signature__  # type: ignore[attr-defined]
-        return re.sub(r"ndarray\[[^\]]*\]", "_Array", signature).replace("grus._native.", "")
+        return re.sub(r"(numpy\.)?ndarray\[[^\]]*\]", "_Array", signature).replace("grus._native.", "")
 
     def written(node: ast.FunctionDef) -> str:
         return ast.unparse(node).partition(":\n")[0]

@@ -10,9 +10,6 @@ def default_isa() -> str: ...
 def threads() -> int: ...
 def set_threads(count: int) -> None: ...
 
-# address, strides in time and batch; address, stride in batch
-_Sequence = tuple[int, int, int]
-_Rows = tuple[int, int]
 
 class Gates:
     @property
@@ -37,9 +34,9 @@ class Layer:
         self,
         T: int,
         B: int,
-        x: _Sequence,
-        h0: _Rows,
-        y: _Sequence,
+        x: tuple[int, int, int],
+        h0: tuple[int, int],
+        y: tuple[int, int, int],
         h_n: int,
         reverse: bool,
         gates: Gates | None,
@@ -48,12 +45,12 @@ class Layer:
         self,
         T: int,
         B: int,
-        x: _Sequence,
-        h0: _Rows,
-        y: _Sequence,
-        dy: _Sequence,
+        x: tuple[int, int, int],
+        h0: tuple[int, int],
+        y: tuple[int, int, int],
+        dy: tuple[int, int, int],
         dh_n: int,
-        dx: _Sequence,
+        dx: tuple[int, int, int],
         add_dx: bool,
         dh0: int,
         by_weights: tuple[int, int, int, int],
