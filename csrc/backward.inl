@@ -24,9 +24,18 @@ struct walk {  // a chunk: steps s0 to s0 + steps - 1
     int64_t s0, steps;
 
     GRUS_INLINE int64_t t(int64_t s) const { return f->reverse ? f->T - 1 - s0 - s : s0 + s; }
-    GRUS_INLINE state before(int64_t s) const {
+    GRUS_INLINE state last(int64_t s) const {
         if (s0 + s == 0) return {f->h0, f->h_b};
         return {f->y + (f->reverse ? t(s) + 1 : t(s) - 1) * f->y_t, f->y_b};
+    }
+    GRUS_INLINE bool copied() const { return copies_states(f->more); }
+    GRUS_INLINE state past(int64_t s) const { return copied() ? state{f->states + s * f->B * w->HP, w->HP} : last(s); }
+    GRUS_INLINE state seen(int64_t s) const {
+        return copied() ? state{f->states + (steps + s) * f->B * w->HP, w->HP} : last(s);
+    }
+    GRUS_INLINE bool skipped(int64_t s, int64_t b) const { return marked(f->more, f->B, t(s), b, GRU_SKIP); }
+    GRUS_INLINE vec zone(int64_t s, int64_t b, int64_t unit) const {
+        return zones(f->more) ? zone_of(f->more, f->B, w->H, t(s), b, unit) : splat(0.0f);
     }
     GRUS_INLINE int64_t row_size() const { return SLOTS * w->HP; }
     GRUS_INLINE float *row(int64_t s, int64_t b) const { return f->gates + (s * f->B + b) * row_size(); }
@@ -35,31 +44,30 @@ struct walk {  // a chunk: steps s0 to s0 + steps - 1
     }
 };
 
-// A run of rows of a chunk with one stride each for x, for the state before them and for their gates.
+// A run of rows of a chunk, from step s and row b on, with one stride each for x, for the states before them (`h`, and
+// `seen` by U) and for their gates.
 struct run {
-    int64_t rows;
-    const float *x, *h;
+    int64_t rows, s, b, along_t;
+    const float *x, *h, *seen;
     float *gates;
     int64_t x_row, h_row, gates_row;
+
+    GRUS_INLINE int64_t step(int64_t row) const { return along_t ? s + row : s; }
+    GRUS_INLINE int64_t batch(int64_t row) const { return along_t ? b : b + row; }
 };
 
 template <class F>
 GRUS_INLINE void chunk_runs(const walk &c, int64_t s_begin, int64_t s_end, int64_t b0, int64_t b1, F f) {
     auto block = [&](int64_t s0, int64_t s1) {
         runs(s0, s1, b0, b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
-            state past = c.before(s);
-            int64_t sign = c.f->reverse ? -1 : 1;
-            run r = {rows,
-                     c.f->x + c.t(s) * c.f->x_t + b * c.f->x_b,
-                     past.h + b * past.stride,
-                     c.row(s, b),
-                     along_t ? sign * c.f->x_t : c.f->x_b,
-                     along_t ? sign * c.f->y_t : past.stride,
-                     along_t ? c.f->B * c.row_size() : c.row_size()};
-            f(r, s, b, along_t);
+            state past = c.past(s), seen = c.seen(s);
+            int64_t sign = c.f->reverse ? -1 : 1, next = c.copied() ? c.f->B * c.w->HP : sign * c.f->y_t;
+            f(run{rows, s, b, along_t, c.f->x + c.t(s) * c.f->x_t + b * c.f->x_b, past.h + b * past.stride,
+                  seen.h + b * seen.stride, c.row(s, b), along_t ? sign * c.f->x_t : c.f->x_b,
+                  along_t ? next : past.stride, along_t ? c.f->B * c.row_size() : c.row_size()});
         });
     };
-    bool apart = c.s0 == 0 && s_begin == 0 && s_end > 0;  // h0 lies elsewhere than y
+    bool apart = !c.copied() && c.s0 == 0 && s_begin == 0 && s_end > 0;  // h0 lies elsewhere than y
     if (apart) block(0, 1);
     if (s_end > s_begin + apart) block(s_begin + apart, s_end);
 }
@@ -70,17 +78,35 @@ struct factors {  // what multiplies a gradient, as the slots hold it before the
     vec n, r, z, u, keep;
 };
 
-GRUS_INLINE factors factors_of(const gru_packed *w, vec r, vec z, vec n, vec u_n, vec h) {
-    return {mul(one_minus(z), one_minus(mul(n, n))), w->reset_after ? mul(u_n, mul(r, one_minus(r))) : mul(r, h),
-            mul(sub(h, n), mul(z, one_minus(z))), r, z};
+// What rows begin their steps with, where restarts or `drop` make it another than the last state. Where the units are
+// shared out, so are here the rows.
+void prepare(const walk &c, const part &mine) {
+    const gru_backward *f = c.f;
+    int64_t rows = mine.b1 - mine.b0, panels = c.w->HP / V;
+    int64_t b0 = mine.b0 + rows * mine.j0 / panels, b1 = mine.b0 + rows * mine.j1 / panels;
+    for (int64_t s = 0; s < c.steps; s++)
+        for (int64_t b = b0; b < b1; b++) {
+            state last = c.last(s);
+            int64_t t_last = c.t(s) + (f->reverse ? 1 : -1);
+            bool first = c.s0 + s > 0 && marked(f->more, f->B, t_last, b, GRU_SKIP);  // y holds no state there
+            const float *h = first ? f->h0 + b * f->h_b : last.h + b * last.stride;
+            int64_t at = (s * f->B + b) * c.w->HP;
+            begin_with(f->more, f->B, c.w->H, c.t(s), b, h, f->states + at, f->states + c.steps * f->B * c.w->HP + at);
+        }
+}
+
+GRUS_INLINE factors factors_of(const gru_packed *w, vec r, vec z, vec n, vec u_n, vec h, vec seen, vec zone) {
+    vec stays = keep(z, zone), slope = mul(one_minus(zone), mul(z, one_minus(z)));
+    return {mul(one_minus(stays), one_minus(mul(n, n))), w->reset_after ? mul(u_n, mul(r, one_minus(r))) : mul(r, seen),
+            mul(sub(h, n), slope), r, stays};
 }
 
 void recompute(const walk &c, const part &mine) {
     const gru_packed *w = c.w;
     int64_t H = w->H, HP = w->HP, I = w->I;
-    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
+    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q) {
         cover<3>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
-            const float *h = q.h + row * q.h_row;
+            const float *h = q.h + row * q.h_row, *seen = q.seen + row * q.h_row;
             vec sums[R.value][P.value * 3];
             for (int r = 0; r < R.value; r++)
                 for (int g = 0; g < P.value * 3; g++) sums[r][g] = load(w->bias + ((j + g / 3) * 4 + g % 3) * V);
@@ -94,19 +120,19 @@ void recompute(const walk &c, const part &mine) {
                 vec rz[R.value][P.value * 2];
                 for (int r = 0; r < R.value; r++)
                     for (int g = 0; g < P.value * 2; g++) rz[r][g] = sums[r][g / 2 * 3 + g % 2];
-                dot<R.value, P.value, 2>(rz, h, q.h_row, 1, w->U + j * H * 2 * V, H * 2 * V, H);
+                dot<R.value, P.value, 2>(rz, seen, q.h_row, 1, w->U + j * H * 2 * V, H * 2 * V, H);
                 for (int r = 0; r < R.value; r++)
                     for (int p = 0; p < P.value; p++) {
                         int64_t unit = (j + p) * V;
                         float *at = q.gates + (row + r) * q.gates_row + unit;
                         vec reset = sigmoid(rz[r][p * 2]);
                         store(at + DU * HP, reset);
-                        store(at + DR * HP, mul(reset, load_some(h + r * q.h_row + unit, H - unit)));
+                        store(at + DR * HP, mul(reset, load_some(seen + r * q.h_row + unit, H - unit)));
                         store(at + KEEP * HP, sigmoid(rz[r][p * 2 + 1]));
                     }
                 return;
             }
-            dot<R.value, P.value, 3>(sums, h, q.h_row, 1, w->U + j * H * 3 * V, H * 3 * V, H);
+            dot<R.value, P.value, 3>(sums, seen, q.h_row, 1, w->U + j * H * 3 * V, H * 3 * V, H);
             for (int r = 0; r < R.value; r++)
                 for (int p = 0; p < P.value; p++) {
                     int64_t unit = (j + p) * V;
@@ -114,7 +140,8 @@ void recompute(const walk &c, const part &mine) {
                     vec reset = sigmoid(sums[r][p * 3]), z = sigmoid(sums[r][p * 3 + 1]), u_n = sums[r][p * 3 + 2];
                     vec n = tanhyp(fma(reset, u_n, load(at + DN * HP)));
                     vec past = load_some(h + r * q.h_row + unit, H - unit);
-                    factors by = factors_of(w, reset, z, n, u_n, past);
+                    vec zone = c.zone(q.step(row + r), q.batch(row + r), unit);
+                    factors by = factors_of(w, reset, z, n, u_n, past, past, zone);
                     store(at + DN * HP, by.n);
                     store(at + DR * HP, by.r);
                     store(at + DZ * HP, by.z);
@@ -129,7 +156,7 @@ void recompute(const walk &c, const part &mine) {
 void recompute_candidates(const walk &c, const part &mine) {
     const gru_packed *w = c.w;
     int64_t H = w->H, HP = w->HP;
-    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q, int64_t, int64_t, bool) {
+    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q) {
         cover<1>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
             float *gates = q.gates + row * q.gates_row;
             vec sums[R.value][P.value];
@@ -142,8 +169,12 @@ void recompute_candidates(const walk &c, const part &mine) {
                     float *at = gates + r * q.gates_row + unit;
                     vec n = tanhyp(sums[r][p]), z = load(at + KEEP * HP);
                     vec past = load_some(q.h + (row + r) * q.h_row + unit, H - unit);
-                    store(at + DN * HP, mul(one_minus(z), one_minus(mul(n, n))));
-                    store(at + DZ * HP, mul(sub(past, n), mul(z, one_minus(z))));
+                    vec zone = c.zone(q.step(row + r), q.batch(row + r), unit);
+                    vec none = splat(0.0f);
+                    factors by = factors_of(w, none, z, n, none, past, none, zone);
+                    store(at + DN * HP, by.n);
+                    store(at + DZ * HP, by.z);
+                    store(at + KEEP * HP, by.keep);
                 }
         });
     });
@@ -151,22 +182,37 @@ void recompute_candidates(const walk &c, const part &mine) {
 
 // carry += gradient slots [first, first + K / HP) of the rows of step s, times the panels
 void carry_back(const walk &c, const part &mine, int64_t s, int first_slot, const float *panel, int64_t K) {
-    int64_t HP = c.w->HP, size = c.row_size();
+    const gru_extras &more = c.f->more;
+    int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *a = c.row(s, mine.b0) + first_slot * HP;
     cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         float *carry = c.f->carry + (mine.b0 + row) * HP + j * V;
         vec sums[R.value][P.value];
         for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) sums[r][p] = load(carry + r * HP + p * V);
+            for (int p = 0; p < P.value; p++) sums[r][p] = more.drop ? splat(0.0f) : load(carry + r * HP + p * V);
         dot<R.value, P.value, 1>(sums, a + row * size, size, 1, panel + j * K * V, K * V, K);
-        for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) store(carry + r * HP + p * V, sums[r][p]);
+        for (int r = 0; r < R.value; r++) {
+            int64_t b = mine.b0 + row + r;
+            bool restart = marked(more, c.f->B, c.t(s), b, GRU_RESTART);
+            for (int p = 0; p < P.value; p++) {
+                int64_t unit = (j + p) * V;
+                vec sum = sums[r][p];
+                if (more.drop)
+                    sum = fma(sum, load_some(more.drop + b * H + unit, H - unit), load(carry + r * HP + p * V));
+                if (restart && c.f->drestart) {
+                    float *to = c.f->drestart + b * H + unit;
+                    store_some(to, add(load_some(to, H - unit), sum), H - unit);
+                }
+                store(carry + r * HP + p * V, restart ? splat(0.0f) : sum);
+            }
+        }
     });
 }
 
 // Reset before: dr needs U_nᵀ dn, the gradient by r h, of its own units.
 void reset_back(const walk &c, const part &mine, int64_t s) {
-    int64_t HP = c.w->HP, size = c.row_size();
+    int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
+    const float *drop = c.f->more.drop;
     float *gates = c.row(s, mine.b0);
     cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         vec sums[R.value][P.value];
@@ -179,7 +225,10 @@ void reset_back(const walk &c, const part &mine, int64_t s) {
                 float *carry = c.f->carry + (mine.b0 + row + r) * HP + (j + p) * V;
                 vec reset = load(at + DU * HP);
                 store(at + DR * HP, mul(sums[r][p], mul(load(at + DR * HP), one_minus(reset))));
-                store(carry, fma(sums[r][p], reset, load(carry)));
+                vec by_h = mul(sums[r][p], reset);
+                int64_t unit = (j + p) * V;
+                if (drop) by_h = mul(by_h, load_some(drop + (mine.b0 + row + r) * H + unit, H - unit));
+                store(carry, add(by_h, load(carry)));
             }
     });
 }
@@ -190,11 +239,17 @@ void gate_gradients(const walk &c, const part &mine, int64_t s) {
     const gru_backward *f = c.f;
     int64_t H = w->H, HP = w->HP;
     const float *dy = f->dy ? f->dy + c.t(s) * f->dy_t : nullptr;
-    const float *saved = s < c.unsaved() ? nullptr : f->saved + (c.s0 + s - f->saved_from) * f->B * 4 * HP;
-    state past = c.before(s);
-    for (int64_t b = mine.b0; b < mine.b1; b++)
+    const float *saved = nullptr;
+    if (s >= c.unsaved()) saved = f->saved + (f->reverse ? c.t(s) : c.t(s) - f->saved_from) * f->B * 4 * HP;
+    state past = c.past(s), seen = c.seen(s);
+    for (int64_t b = mine.b0; b < mine.b1; b++) {
+        bool skipped = c.skipped(s, b);
         for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V) {
             float *at = c.row(s, b) + unit, *carry = f->carry + b * HP + unit;
+            if (skipped) {
+                for (int slot = DN; slot <= DU; slot++) store(at + slot * HP, splat(0.0f));
+                continue;
+            }
             vec dh = load(carry);
             if (dy) dh = add(dh, load_some(dy + b * f->dy_b + unit, H - unit));
             factors by;
@@ -202,7 +257,9 @@ void gate_gradients(const walk &c, const part &mine, int64_t s) {
                 const float *gates = saved + b * 4 * HP + unit;
                 vec u_n = w->reset_after ? load(gates + 3 * HP) : splat(0.0f);
                 vec h = load_some(past.h + b * past.stride + unit, H - unit);
-                by = factors_of(w, load(gates), load(gates + HP), load(gates + 2 * HP), u_n, h);
+                vec by_u = load_some(seen.h + b * seen.stride + unit, H - unit);
+                by = factors_of(w, load(gates), load(gates + HP), load(gates + 2 * HP), u_n, h, by_u,
+                                c.zone(s, b, unit));
             } else {
                 by = {load(at + DN * HP), load(at + DR * HP), load(at + DZ * HP), load(at + DU * HP),
                       load(at + KEEP * HP)};
@@ -214,6 +271,7 @@ void gate_gradients(const walk &c, const part &mine, int64_t s) {
             store(at + DU * HP, w->reset_after ? mul(dn, by.u) : by.u);
             store(carry, mul(dh, by.keep));
         }
+    }
 }
 
 void first_carry(const gru_packed *w, const gru_backward *f, const part &mine) {
@@ -234,6 +292,7 @@ template <class Each>
 GRUS_INLINE void walk_back(const walk &c, bool first, Each each) {
     const gru_packed *w = c.w;
     int64_t HP = w->HP;
+    if (c.copied()) each([&](const part &mine) { prepare(c, mine); });
     each([&](const part &mine) {
         if (first) first_carry(w, c.f, mine);
         recompute(c, mine);
@@ -294,13 +353,16 @@ GRUS_INLINE operands operands_of(const walk &c) {
 void gather(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
     const gru_packed *w = c.w;
     operands to = operands_of(c);
-    chunk_runs(c, begin, end, b0, b1, [&](const run &q, int64_t s, int64_t b, bool along_t) {
+    chunk_runs(c, begin, end, b0, b1, [&](const run &q) {
         for (int64_t i = 0; i < q.rows; i++) {
-            int64_t row = (s * c.f->B + b) + i * (along_t ? c.f->B : 1);
-            for (int64_t j = 0; j < tiles(w->I); j++)
-                store(to.x + (j * to.rows + row) * V, load_some(q.x + i * q.x_row + j * V, w->I - j * V));
+            int64_t row = q.step(i) * c.f->B + q.batch(i);
+            bool skipped = c.skipped(q.step(i), q.batch(i));  // zero times its x, which may be anything
+            for (int64_t j = 0; j < tiles(w->I); j++) {
+                vec x = load_some(q.x + i * q.x_row + j * V, w->I - j * V);
+                store(to.x + (j * to.rows + row) * V, skipped ? splat(0.0f) : x);
+            }
             for (int64_t j = 0; j < tiles(w->H); j++) {
-                vec h = load_some(q.h + i * q.h_row + j * V, w->H - j * V);
+                vec h = load_some(q.seen + i * q.h_row + j * V, w->H - j * V);
                 store(to.h + (j * to.rows + row) * V, h);
                 if (!w->reset_after)
                     store(to.rh + (j * to.rows + row) * V,

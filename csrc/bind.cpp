@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -117,6 +118,7 @@ void step(const grus::Layer &layer, In<2> x, In<2> h, Out<2> y) {
 
 using Sequence = std::tuple<uintptr_t, int64_t, int64_t>;  // an address, strides in time and batch
 using Rows = std::tuple<uintptr_t, int64_t>;
+using Extras = std::tuple<uintptr_t, Rows, uintptr_t, float, uintptr_t>;  // marks, restart, zone, zone_all, drop
 
 const float *at(uintptr_t address) { return reinterpret_cast<const float *>(address); }
 float *to(uintptr_t address) { return reinterpret_cast<float *>(address); }
@@ -125,6 +127,18 @@ std::tuple<const float *, int64_t, int64_t> read(const Sequence &s) {
 }
 std::tuple<float *, int64_t, int64_t> write(const Sequence &s) {
     return {to(std::get<0>(s)), std::get<1>(s), std::get<2>(s)};
+}
+
+gru_extras read(const std::optional<Extras> &more) {
+    gru_extras extras = {};
+    if (more) {
+        Rows restart;
+        uintptr_t marks, zone, drop;
+        std::tie(marks, restart, zone, extras.zone_all, drop) = *more;
+        extras.marks = reinterpret_cast<const uint8_t *>(marks), extras.zone = at(zone), extras.drop = at(drop);
+        extras.restart = at(std::get<0>(restart)), extras.restart_b = std::get<1>(restart);
+    }
+    return extras;
 }
 
 grus::Gates make_gates(const grus::Layer &layer, int64_t T, int64_t B, int64_t steps) {
@@ -148,9 +162,9 @@ grus::Layer make_layer_at(int64_t I, int64_t H, uintptr_t weight_ih, uintptr_t w
 }
 
 void forward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows h0, Sequence y, uintptr_t h_n,
-                bool reverse, const grus::Gates *gates) {
+                bool reverse, const grus::Gates *gates, const std::optional<Extras> &more) {
     gru_forward task = {};
-    task.T = T, task.B = B, task.reverse = reverse;
+    task.T = T, task.B = B, task.reverse = reverse, task.more = read(more);
     std::tie(task.x, task.x_t, task.x_b) = read(x);
     task.h0 = at(std::get<0>(h0)), task.h_b = std::get<1>(h0);
     std::tie(task.y, task.y_t, task.y_b) = write(y);
@@ -160,14 +174,20 @@ void forward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows
     for (int64_t b = 0; b < B; b++)
         std::memcpy(to(h_n) + b * layer.hidden_size(), last + b * task.y_b,
                     sizeof(float) * static_cast<size_t>(layer.hidden_size()));
+    if (task.more.marks)
+        for (int64_t t = 0; t < T; t++)
+            for (int64_t b = 0; b < B; b++)
+                if (task.more.marks[t * B + b] & GRU_SKIP)
+                    std::fill_n(task.y + t * task.y_t + b * task.y_b, layer.hidden_size(), 0.0f);
 }
 
 void backward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows h0, Sequence y, Sequence dy,
                  uintptr_t dh_n, Sequence dx, bool add_dx, uintptr_t dh0,
                  const std::tuple<uintptr_t, uintptr_t, uintptr_t, uintptr_t> &by_weights, bool reverse,
-                 const grus::Gates *gates) {
+                 const grus::Gates *gates, const std::optional<Extras> &more, uintptr_t drestart) {
     gru_backward task = {};
     task.T = T, task.B = B, task.reverse = reverse, task.add_dx = add_dx;
+    task.more = read(more), task.drestart = to(drestart);
     std::tie(task.x, task.x_t, task.x_b) = read(x);
     task.h0 = at(std::get<0>(h0)), task.h_b = std::get<1>(h0);
     std::tie(task.y, task.y_t, task.y_b) = read(y);
@@ -277,9 +297,10 @@ NB_MODULE(_native, m) {
         .def("gates", &make_gates, "T"_a, "B"_a, "steps"_a)
         .def("forward", &forward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(), "reverse"_a,
              "threads"_a, "gates"_a.none())
-        .def("forward_at", &forward_at, "T"_a, "B"_a, "x"_a, "h0"_a, "y"_a, "h_n"_a, "reverse"_a, "gates"_a.none())
+        .def("forward_at", &forward_at, "T"_a, "B"_a, "x"_a, "h0"_a, "y"_a, "h_n"_a, "reverse"_a, "gates"_a.none(),
+             "more"_a.none())
         .def("backward_at", &backward_at, "T"_a, "B"_a, "x"_a, "h0"_a, "y"_a, "dy"_a, "dh_n"_a, "dx"_a, "add_dx"_a,
-             "dh0"_a, "by_weights"_a, "reverse"_a, "gates"_a.none())
+             "dh0"_a, "by_weights"_a, "reverse"_a, "gates"_a.none(), "more"_a.none(), "drestart"_a)
         .def("holds_at", &holds_at, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "reset_after"_a)
         .def("step", &step, "x"_a.noconvert(), "h"_a.noconvert(), "y"_a.noconvert())
         .def("backward", &backward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(),

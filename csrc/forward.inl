@@ -16,6 +16,53 @@ struct state {  // the state before a step
     int64_t stride;
 };
 
+GRUS_INLINE bool copies_states(const gru_extras &more) { return more.marks || more.drop; }
+GRUS_INLINE bool zones(const gru_extras &more) { return more.zone || more.zone_all != 0.0f; }
+
+GRUS_INLINE bool marked(const gru_extras &more, int64_t B, int64_t t, int64_t b, int mark) {
+    return more.marks && (more.marks[t * B + b] & mark) != 0;
+}
+
+// Whether step t is skipped by all of some rows.
+GRUS_INLINE bool idle(const gru_extras &more, int64_t B, int64_t t, int64_t b, int64_t rows) {
+    for (int64_t i = 0; i < rows; i++)
+        if (!marked(more, B, t, b + i, GRU_SKIP)) return false;
+    return true;
+}
+
+// What stays of some units of row b whatever z says
+GRUS_INLINE vec zone_of(const gru_extras &more, int64_t B, int64_t H, int64_t t, int64_t b, int64_t unit) {
+    return more.zone ? load_some(more.zone + (t * B + b) * H + unit, H - unit) : splat(more.zone_all);
+}
+
+// The states of row b that step t begins with: `past`, and `seen` by U.
+GRUS_INLINE void begin_with(const gru_extras &more, int64_t B, int64_t H, int64_t t, int64_t b, const float *h,
+                            float *past, float *seen) {
+    bool restart = marked(more, B, t, b, GRU_RESTART);
+    if (restart) h = more.restart ? more.restart + b * more.restart_b : nullptr;
+    for (int64_t unit = 0; unit < H; unit += V) {
+        vec a = h ? load_some(h + unit, H - unit) : splat(0.0f);
+        store(past + unit, a);
+        store(seen + unit, more.drop ? mul(a, load_some(more.drop + b * H + unit, H - unit)) : a);
+    }
+}
+
+struct states {  // before a step: what carries on, and what U sees of it
+    state past, seen;
+};
+
+// The states before step t of the shard's rows, in its scratch where they are not the last ones as they are.
+states states_of(const gru_packed *w, const gru_forward *f, const part &mine, state before, int64_t t, float *scratch) {
+    bool restart = false;
+    for (int64_t b = mine.b0; b < mine.b1; b++) restart = restart || marked(f->more, f->B, t, b, GRU_RESTART);
+    if (!restart && !f->more.drop) return {before, before};
+    int64_t HP = w->HP;
+    float *past = scratch - mine.b0 * HP, *seen = past + (mine.b1 - mine.b0) * HP;
+    for (int64_t b = mine.b0; b < mine.b1; b++)
+        begin_with(f->more, f->B, w->H, t, b, before.h + b * before.stride, past + b * HP, seen + b * HP);
+    return {{past, HP}, {seen, HP}};
+}
+
 // projected [steps][b][j][3][V]: bias + W x of this worker's part, gates r, z, n
 void project(const gru_packed *w, const gru_forward *f, const part &mine, int64_t s0, int64_t steps, float *projected) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, batch = mine.b1 - mine.b0;
@@ -38,18 +85,29 @@ void project(const gru_packed *w, const gru_forward *f, const part &mine, int64_
 }
 
 GRUS_INLINE vec blend(vec z, vec n, vec h) { return fma(z, sub(h, n), n); }  // (1 - z) n + z h
+GRUS_INLINE vec keep(vec z, vec zone) { return blend(zone, z, splat(1.0f)); }
+
+template <int P>
+GRUS_INLINE void stay(const float *past, float *y, int64_t j, int64_t H) {
+    for (int64_t unit = j * V; unit < least((j + P) * V, H); unit += V)
+        store_some(y + unit, load_some(past + unit, H - unit), H - unit);
+}
 
 // Every other step goes through the units from the last to the first (`back`), and finds the weights it starts with in
 // L1.
-void step_reset_after(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected,
-                      float *y, float *gates, bool back) {
+void step_reset_after(const gru_packed *w, const gru_forward *f, const part &mine, const states &before, int64_t t,
+                      const float *projected, float *gates, bool back) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
     cover<3>(
         mine.b1 - mine.b0, mine.j0, mine.j1,
         [&](auto R, auto P, int64_t row, int64_t j) {
             const float *x = projected + row * width + (j - mine.j0) * 3 * V;
-            const float *h = before.h + (mine.b0 + row) * before.stride;
-            float *out = y + (mine.b0 + row) * f->y_b;
+            const float *h = before.past.h + (mine.b0 + row) * before.past.stride;
+            float *out = f->y + t * f->y_t + (mine.b0 + row) * f->y_b;
+            if (idle(f->more, f->B, t, mine.b0 + row, R.value)) {
+                for (int r = 0; r < R.value; r++) stay<P.value>(h + r * before.past.stride, out + r * f->y_b, j, H);
+                return;
+            }
             vec sums[R.value][P.value * 3];
             for (int r = 0; r < R.value; r++)
                 for (int p = 0; p < P.value; p++) {
@@ -57,7 +115,8 @@ void step_reset_after(const gru_packed *w, const gru_forward *f, const part &min
                     sums[r][p * 3 + 1] = load(x + r * width + p * 3 * V + V);
                     sums[r][p * 3 + 2] = load(w->bias + ((j + p) * 4 + 3) * V);
                 }
-            dot<R.value, P.value, 3>(sums, h, before.stride, 1, w->U + j * H * 3 * V, H * 3 * V, H);
+            const float *seen = before.seen.h + (mine.b0 + row) * before.seen.stride;
+            dot<R.value, P.value, 3>(sums, seen, before.seen.stride, 1, w->U + j * H * 3 * V, H * 3 * V, H);
             for (int r = 0; r < R.value; r++)
                 for (int p = 0; p < P.value; p++) {
                     int64_t unit = (j + p) * V;
@@ -70,31 +129,34 @@ void step_reset_after(const gru_packed *w, const gru_forward *f, const part &min
                         store(at + 2 * HP, n);
                         store(at + 3 * HP, sums[r][p * 3 + 2]);
                     }
-                    vec past = load_some(h + r * before.stride + unit, H - unit);
-                    store_some(out + r * f->y_b + unit, blend(update, n, past), H - unit);
+                    vec past = load_some(h + r * before.past.stride + unit, H - unit);
+                    if (zones(f->more)) update = keep(update, zone_of(f->more, f->B, H, t, mine.b0 + row + r, unit));
+                    vec after = marked(f->more, f->B, t, mine.b0 + row + r, GRU_SKIP) ? past : blend(update, n, past);
+                    store_some(out + r * f->y_b + unit, after, H - unit);
                 }
         },
         back);
 }
 
 // Reset before, first half of a step: r and z of the shard's units, r h for all to read.
-void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected,
-                 float *gates) {
+void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, const states &before, int64_t t,
+                 const float *projected, float *gates) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
     float *past_reset = f->reset, *updates = f->reset + f->B * HP;
     cover<2>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         const float *x = projected + row * width + (j - mine.j0) * 3 * V;
-        const float *h = before.h + (mine.b0 + row) * before.stride;
+        const float *h = before.seen.h + (mine.b0 + row) * before.seen.stride;
+        if (idle(f->more, f->B, t, mine.b0 + row, R.value)) return;
         vec sums[R.value][P.value * 2];
         for (int r = 0; r < R.value; r++)
             for (int g = 0; g < P.value * 2; g++) sums[r][g] = load(x + r * width + g / 2 * 3 * V + g % 2 * V);
-        dot<R.value, P.value, 2>(sums, h, before.stride, 1, w->U + j * H * 2 * V, H * 2 * V, H);
+        dot<R.value, P.value, 2>(sums, h, before.seen.stride, 1, w->U + j * H * 2 * V, H * 2 * V, H);
         for (int r = 0; r < R.value; r++)
             for (int p = 0; p < P.value; p++) {
                 int64_t unit = (j + p) * V, at = (mine.b0 + row + r) * HP + unit;
-                vec past = load_some(h + r * before.stride + unit, H - unit);
+                vec seen = load_some(h + r * before.seen.stride + unit, H - unit);
                 vec reset = sigmoid(sums[r][p * 2]), update = sigmoid(sums[r][p * 2 + 1]);
-                store(past_reset + at, mul(reset, past));
+                store(past_reset + at, mul(reset, seen));
                 store(updates + at, update);
                 if (gates) {
                     store(gates + (mine.b0 + row + r) * 4 * HP + unit, reset);
@@ -105,14 +167,18 @@ void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, st
 }
 
 // Reset before, second half: n from r h of all units, and the new state.
-void candidate_units(const gru_packed *w, const gru_forward *f, const part &mine, state before, const float *projected,
-                     float *y, float *gates) {
+void candidate_units(const gru_packed *w, const gru_forward *f, const part &mine, const states &before, int64_t t,
+                     const float *projected, float *gates) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
     const float *past_reset = f->reset, *updates = f->reset + f->B * HP;
     cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         const float *x = projected + row * width + (j - mine.j0) * 3 * V + 2 * V;
-        const float *h = before.h + (mine.b0 + row) * before.stride;
-        float *out = y + (mine.b0 + row) * f->y_b;
+        const float *h = before.past.h + (mine.b0 + row) * before.past.stride;
+        float *out = f->y + t * f->y_t + (mine.b0 + row) * f->y_b;
+        if (idle(f->more, f->B, t, mine.b0 + row, R.value)) {
+            for (int r = 0; r < R.value; r++) stay<P.value>(h + r * before.past.stride, out + r * f->y_b, j, H);
+            return;
+        }
         vec sums[R.value][P.value];
         for (int r = 0; r < R.value; r++)
             for (int p = 0; p < P.value; p++) sums[r][p] = load(x + r * width + p * 3 * V);
@@ -121,10 +187,12 @@ void candidate_units(const gru_packed *w, const gru_forward *f, const part &mine
             for (int p = 0; p < P.value; p++) {
                 int64_t unit = (j + p) * V;
                 vec update = load(updates + (mine.b0 + row + r) * HP + unit);
-                vec past = load_some(h + r * before.stride + unit, H - unit);
+                vec past = load_some(h + r * before.past.stride + unit, H - unit);
+                if (zones(f->more)) update = keep(update, zone_of(f->more, f->B, H, t, mine.b0 + row + r, unit));
                 vec n = tanhyp(sums[r][p]);
                 if (gates) store(gates + (mine.b0 + row + r) * 4 * HP + 2 * HP + unit, n);
-                store_some(out + r * f->y_b + unit, blend(update, n, past), H - unit);
+                vec after = marked(f->more, f->B, t, mine.b0 + row + r, GRU_SKIP) ? past : blend(update, n, past);
+                store_some(out + r * f->y_b + unit, after, H - unit);
             }
     });
 }
@@ -138,26 +206,31 @@ void forward(const gru_packed *w, const gru_forward *f, gru_worker *me) {
             int64_t steps = least(f->chunk, f->T - s0);
             for (int64_t s = 0; s < steps; s++) {
                 int64_t t = f->reverse ? f->T - 1 - s0 - s : s0 + s;
-                float *y = f->y + t * f->y_t, *gates = nullptr;
-                if (f->gates && s0 + s >= f->gates_from) gates = f->gates + (s0 + s - f->gates_from) * f->B * 4 * w->HP;
+                float *gates = nullptr;
+                if (f->gates && s0 + s >= f->gates_from)
+                    gates = f->gates + (f->reverse ? t : t - f->gates_from) * f->B * 4 * w->HP;
                 auto projected = [&](int shard, const part &mine) {
                     return f->projected + shard * f->projected_size +
                            s * (mine.b1 - mine.b0) * (mine.j1 - mine.j0) * 3 * V;
+                };
+                auto begin = [&](int shard, const part &mine) {
+                    float *scratch = f->states + shard * f->states_size;
+                    return copies_states(f->more) ? states_of(w, f, mine, before, t, scratch) : states{before, before};
                 };
                 each([&](int shard) {
                     part mine = part_of_shard(shard);
                     if (s == 0) project(w, f, mine, s0, steps, f->projected + shard * f->projected_size);
                     if (w->reset_after)
-                        step_reset_after(w, f, mine, before, projected(shard, mine), y, gates, s % 2 != 0);
+                        step_reset_after(w, f, mine, begin(shard, mine), t, projected(shard, mine), gates, s % 2 != 0);
                     else
-                        reset_units(w, f, mine, before, projected(shard, mine), gates);
+                        reset_units(w, f, mine, begin(shard, mine), t, projected(shard, mine), gates);
                 });
                 if (!w->reset_after)
                     each([&](int shard) {
                         part mine = part_of_shard(shard);
-                        candidate_units(w, f, mine, before, projected(shard, mine), y, gates);
+                        candidate_units(w, f, mine, begin(shard, mine), t, projected(shard, mine), gates);
                     });
-                before = {y, f->y_b};
+                before = {f->y + t * f->y_t, f->y_b};
             }
         }
     };

@@ -56,7 +56,22 @@ typedef struct gru_packed {
     float *Wt, *Ut, *Ut_n;      // null where only the forward pass is packed
 } gru_packed;
 
-// y[t, b] is the state after step t of row b. Step s works on t = s, or t = T - 1 - s if `reverse`.
+// What a sequence may ask for beyond the plain recurrence; null where it does not.
+typedef struct gru_extras {
+    const uint8_t *marks;  // [T, B] of the marks below
+    const float *restart;  // [B, H], stride restart_b: the state that a restart begins with, or null for zeros
+    int64_t restart_b;
+    const float *zone;  // [T, B, H] contiguous: the part of a unit that stays as it was, whatever z says (zoneout)
+    float zone_all;     // the same for all, where `zone` is null
+    const float *drop;  // [B, H] contiguous: multiplies h where U does
+} gru_extras;
+
+// SKIP: the row has no step t, its state stays. All others of a row follow its skipped steps in one direction, and come
+// before them in the other. RESTART: before step t the state is that of `restart`.
+enum { GRU_SKIP = 1, GRU_RESTART = 2 };
+
+// y[t, b] is the state after step t of row b, also where the step is skipped. Step s works on t = s, or t = T - 1 - s
+// if `reverse`.
 typedef struct gru_forward {
     int64_t T, B;
     int reverse;
@@ -70,9 +85,13 @@ typedef struct gru_forward {
     int64_t chunk;           // steps that are projected at a time
     float *projected;        // scratch: [chunk, rows, tiles, 3, V] of each shard, aligned to 64 bytes
     int64_t projected_size;  // floats of a shard's
-    float *reset;            // scratch [2][B, HP], shared: r h and z where the reset comes before, else null
+    float *reset;            // scratch [2][B, HP], shared: r h and z where the reset comes before
     float *gates;            // [T - gates_from, B, 4, HP]: r, z, n and u_n = U_n h + b_hn (only where the reset comes
-    int64_t gates_from;      // after) of the steps s >= gates_from; or null
+    int64_t gates_from;      // after) of the steps s >= gates_from, in the order of t; or null
+    gru_extras more;
+    float *
+        states;  // scratch [2][rows, HP] of each shard: the state with restarts, and times `drop`; where there are such
+    int64_t states_size;
 } gru_forward;
 
 // Gradients of a loss, given dy (or null for zeros) and dh_n (or null), the gradient by the last state.
@@ -95,12 +114,15 @@ typedef struct gru_backward {
     float *db_i, *db_h;  // [3H]; not null where dW is not
     const float *saved;  // what the forward pass left in `gates`, or null: then all gates are computed once more
     int64_t saved_from;
-    int add_dx;  // 1: add to what dx holds
+    int add_dx;       // 1: add to what dx holds
+    gru_extras more;  // as in the forward pass; y need not be kept where a step is skipped
+    float *drestart;  // [B, H] contiguous, added to; or null
     int shard_units;
     int64_t chunk;  // steps whose gates are at hand at a time
     float *gates;   // scratch [chunk, B, 5, HP], shared
     float *carry;   // scratch [B, HP], shared
     float *rows;    // scratch [chunk * B, (ceil(I/V) + HP/V (twice where the reset comes before)) * V], shared
+    float *states;  // scratch [2][chunk, B, HP], shared: as in the forward pass
 } gru_backward;
 
 // y = x Aᵀ + b: x [rows, K] with stride x_r, y [rows, O] with stride y_r, panels [ceil(O/V)][K][V], bias

@@ -41,6 +41,8 @@ int row_shards(int64_t B, int64_t H, const gru_kernels *table, int workers) {
     return std::min(split ? 2 * workers : workers, MAX_SHARDS);
 }
 
+bool copies_states(const gru_extras &more) { return more.marks || more.drop; }
+
 template <class F>
 void each_array(const gru_weights &w, F f) {
     f(w.weight_ih, 3 * w.H * w.I);
@@ -158,8 +160,10 @@ void Layer::forward(gru_forward f, int threads, const Gates *gates) const {
     f.chunk = std::min(f.T, std::max<int64_t>(1, PROJECTED_FLOATS / step));
     f.projected_size = f.chunk * step;
     int64_t reset = packed.reset_after ? 0 : 2 * f.B * HP;
-    f.projected = scratch(f.projected_size * crew.shards + reset);
-    f.reset = reset ? f.projected + f.projected_size * crew.shards : nullptr;
+    f.states_size = copies_states(f.more) ? 2 * rows * HP : 0;
+    f.projected = scratch((f.projected_size + f.states_size) * crew.shards + reset);
+    f.states = f.projected + f.projected_size * crew.shards;
+    f.reset = f.states + f.states_size * crew.shards;
     auto work = [](const ForwardCall &call, gru_worker *me) { call.table->forward(&call.packed, &call.task, me); };
     crew.region.run<ForwardCall>(work, {table, packed, f}, crew.shards);
 }
@@ -173,9 +177,11 @@ void Layer::backward(gru_backward f, int threads, const Gates *gates) const {
     int64_t operands = tiles(packed.I, V) * V + (packed.reset_after ? HP : 2 * HP);
     int64_t row = 5 * HP + operands, steps = std::max(BACKWARD_FLOATS / (row * f.B), BACKWARD_ROWS / f.B);
     f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
-    f.gates = scratch(f.chunk * f.B * row + f.B * HP);
+    int64_t states = copies_states(f.more) ? 2 * f.chunk * f.B * HP : 0;
+    f.gates = scratch(f.chunk * f.B * row + f.B * HP + states);
     f.rows = f.gates + f.chunk * f.B * 5 * HP;
     f.carry = f.rows + f.chunk * f.B * operands;
+    f.states = f.carry + f.B * HP;
     auto work = [](const BackwardCall &call, gru_worker *me) { call.table->backward(&call.packed, &call.task, me); };
     crew.region.run<BackwardCall>(work, {table, packed, f}, crew.shards);
 }

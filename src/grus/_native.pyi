@@ -40,6 +40,7 @@ class Layer:
         h_n: int,
         reverse: bool,
         gates: Gates | None,
+        more: tuple[int, tuple[int, int], int, float, int] | None,
     ) -> None: ...
     def backward_at(
         self,
@@ -56,6 +57,8 @@ class Layer:
         by_weights: tuple[int, int, int, int],
         reverse: bool,
         gates: Gates | None,
+        more: tuple[int, tuple[int, int], int, float, int] | None,
+        drestart: int,
     ) -> None: ...
     def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, reset_after: bool) -> bool: ...
     def step(self, x: _Array, h: _Array, y: _Array) -> None: ...

@@ -17,7 +17,10 @@ from grus.errors import InputError
 from grus.weights import GRUWeights
 
 __all__ = [
+    "RESTART",
+    "SKIP",
     "Dense",
+    "Extras",
     "Gates",
     "Gradients",
     "Layer",
@@ -112,8 +115,8 @@ def _output(name: str, array: object, shape: tuple[int, ...], *inputs: Array | N
 class Gates:
     """Room for the gates of the last steps of a forward pass, for :meth:`Layer.forward` to fill.
 
-    ``Layer.backward`` then need not compute them again. ``first_step`` is the first whose gates are there, in the order
-    of the steps: with ``reverse`` step 0 is the last in time.
+    ``Layer.backward`` then need not compute them again. ``first_step`` is the first whose gates are there, as the steps
+    are walked: with ``reverse`` step 0 is the last in time.
     """
 
     def __init__(self, native: _native.Gates) -> None:
@@ -124,7 +127,7 @@ class Gates:
         return int(self._native.first_step)
 
     def array(self) -> Array:
-        """[steps, B, 4, H]: r, z, n and (reset after only) u_n = U_n h + b_hn, in the order of the steps; no copy."""
+        """[steps, B, 4, H]: r, z, n and (reset after only) u_n = U_n h + b_hn, in the order of time; no copy."""
         return self._native.array()
 
 
@@ -137,6 +140,25 @@ def _fitting(gates: Gates | None, steps: int, batch: int) -> _native.Gates | Non
             f"gates are of {gates.first_step + shape[0]} steps and batch {shape[1]}, x of {steps}, {batch}"
         )
     return gates._native
+
+
+class Extras(NamedTuple):
+    """What :meth:`Layer.forward_at` may be asked for beyond the plain recurrence, by address; 0 where it is not.
+
+    ``marks`` bytes [T, B]: SKIP where the row has no step t (y is zero there, and the state stays; a row's skipped steps
+    are its last in time), RESTART where it begins step t, as the steps are walked, with the state of ``restart`` (address
+    of [B, H] or 0 for zeros, stride in batch). ``zone`` [T, B, H] contiguous, or ``zone_all`` for all: the part of a unit
+    that stays as it was, z' = z + zone (1 − z). ``drop`` [B, H] contiguous multiplies h where U does.
+    """
+
+    marks: int = 0
+    restart: tuple[int, int] = (0, 0)
+    zone: int = 0
+    zone_all: float = 0.0
+    drop: int = 0
+
+
+SKIP, RESTART = 1, 2  # as in csrc/gru.h
 
 
 class Layer:
@@ -229,13 +251,15 @@ class Layer:
         h_n: int,
         reverse: bool,
         gates: Gates | None = None,
+        more: Extras | None = None,
     ) -> None:
         """:meth:`forward` on memory the caller has checked, quick to call: nothing is checked here.
 
         x and y are (address, stride in time, stride in batch), h0 (address or 0, stride in batch), h_n the address of
         [B, H] contiguous; strides count floats, features are contiguous, steps and batch are at least 1.
         """
-        self._native.forward_at(steps, batch, x, h0, y, h_n, reverse, None if gates is None else gates._native)
+        native = None if gates is None else gates._native
+        self._native.forward_at(steps, batch, x, h0, y, h_n, reverse, native, more)
 
     def backward_at(
         self,
@@ -251,14 +275,19 @@ class Layer:
         by_weights: tuple[int, int, int, int],
         reverse: bool,
         gates: Gates | None = None,
+        more: Extras | None = None,
+        drestart: int = 0,
         add_dx: bool = False,
     ) -> None:
         """:meth:`backward` like :meth:`forward_at`; dh_n, dh0 and dW, dU, db_i, db_h contiguous.
 
-        dy, dh_n, dx and all of ``by_weights`` may be at address 0: zeros, or not wanted. ``add_dx`` adds to dx.
+        dy, dh_n, dx and all of ``by_weights`` may be at address 0: zeros, or not wanted. ``add_dx`` adds to dx; the
+        gradient by the state of the restarts is always added.
         """
         native = None if gates is None else gates._native
-        self._native.backward_at(steps, batch, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, native)
+        self._native.backward_at(
+            steps, batch, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, native, more, drestart
+        )
 
     def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int) -> bool:
         """Whether the weights at these addresses (a bias may be 0) are those the layer was made of, bit for bit.

@@ -1,8 +1,9 @@
 """One bidirectional or one-way layer of a GRU as a differentiable function of tensors.
 
-float32 goes through the kernels. Their backward pass has the gates of the last steps and computes those of the others
-once more, so that beyond inputs, weights and output it keeps no more than a fixed amount. float64 is plain PyTorch, a
-step at a time, and so are second derivatives.
+float32 on the CPU goes through the kernels. Their backward pass has the gates of the last steps and computes those of
+the others once more, so that beyond inputs, weights and output it keeps no more than a fixed amount. Other dtypes and
+devices, second derivatives and the transforms of ``torch.func`` are plain PyTorch, a step at a time
+(``grus.torch.plain``).
 """
 
 from __future__ import annotations
@@ -13,21 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from grus import kernels
+from grus.torch import plain
+from grus.torch.plain import Extras, Gates, Weights
 
-__all__ = ["Weights", "layer"]
+__all__ = ["Extras", "Gates", "Weights", "layer"]
 
 SAVED_FLOATS = 3 << 19  # of gates that a layer and direction keeps for the backward pass, at least: 6 MB
-
-
-class Weights(NamedTuple):
-    """One direction: W [3H, I], U [3H, H] and the biases [3H], None for a layer without."""
-
-    weight_ih: Tensor
-    weight_hh: Tensor
-    bias_ih: Tensor | None
-    bias_hh: Tensor | None
 
 
 def layer(
@@ -38,35 +33,109 @@ def layer(
     reset_after: bool = True,
     batch_major: bool = False,
     save_gates: bool | None = None,
+    extras: Sequence[Extras] | None = None,
+    gates: list[Gates] | None = None,
     ready: list[kernels.Layer] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """x [T, B, I] and h0 [D, B, H] (None: zeros) to y [T, B, D·H] and h_n [D, B, H], D directions.
 
-    The second direction walks backwards in time. ``batch_major`` lays y out in memory as [B, T, D·H]. ``ready`` is a
-    list to find packed weights in, and to leave them in, from one inference to the next. ``save_gates`` keeps the gates
-    of all steps for the backward pass (True), of none (False), or of as many of the last as take no more memory than
-    the weights, their gradient and an optimiser's two moments, or 6 MB (None).
+    The second direction walks backwards in time. ``batch_major`` lays y out in memory as [B, T, D·H]. ``extras`` are
+    those of each direction. ``gates``, a list, is given the gates of each direction. ``ready`` is a list to find packed
+    weights in, and to leave them in, from one inference to the next. ``save_gates`` keeps the gates of all steps for the
+    backward pass (True), of none (False), or of as many of the last as take no more memory than the weights, their
+    gradient and an optimiser's two moments, or 6 MB (None).
     """
-    if x.dtype == torch.float64:
-        return _plain_layer(x, h0, directions, reset_after)
+    if _needs_plain(x):
+        y, h_n = plain.layer(x, h0, directions, reset_after, extras)
+        if gates is not None:
+            gates += _plain_gates(x, h0, y, directions, reset_after, extras)
+        return y, h_n
     weights = [tensor for direction in directions for tensor in direction]
-    options = _Options(reset_after, batch_major, save_gates)
-    tensors = [tensor for tensor in (x, h0, *weights) if tensor is not None]
+    starts = [None] * len(directions) if extras is None else [more.start for more in extras]
+    options = _Options(reset_after, batch_major, save_gates, gates is not None, _prepared(extras))
+    tensors = [tensor for tensor in (x, h0, *starts, *weights) if tensor is not None]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        y, h_n = _Layer.apply(options, x, h0, *weights)  # type: ignore[no-untyped-call]
+        y, h_n, *found = _Layer.apply(options, x, h0, *starts, *weights)  # type: ignore[no-untyped-call]
     else:
-        y, h_n = _forward(options, x, h0, _ready(directions, options, ready))
+        packed = _ready(directions, options, ready)
+        rooms = [_room(options, one, *x.shape[:2]) for one in packed] if options.gates else [None] * len(packed)
+        y, h_n = _forward(options, x, h0, starts, packed, rooms)
+        found = _views(options, x, rooms, h_n) if options.gates else []
+    if gates is not None:
+        gates += [Gates(*found[i : i + 3]) for i in range(0, len(found), 3)]
     return options.time_major(y), h_n
+
+
+def _needs_plain(x: Tensor) -> bool:
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    return x.dtype != torch.float32 or x.device.type != "cpu" or transformed
+
+
+def _plain_gates(
+    x: Tensor,
+    h0: Tensor | None,
+    y: Tensor,
+    directions: Sequence[Weights],
+    reset_after: bool,
+    extras: Sequence[Extras] | None,
+) -> list[Gates]:
+    hidden = directions[0].weight_hh.shape[1]
+    found = []
+    for d, weights in enumerate(directions):
+        own, more = y[..., d * hidden : (d + 1) * hidden], Extras() if extras is None else extras[d]
+        found.append(plain.gates(x, None if h0 is None else h0[d], own, weights, reset_after, more, d == 1))
+    return found
 
 
 class _Options(NamedTuple):
     reset_after: bool
     batch_major: bool
     save_gates: bool | None = None
+    gates: bool = False  # as results
+    extras: Sequence[tuple[Extras, Tensor | None]] | None = None  # and their marks uint8 [T, B]
 
     def time_major(self, y: Tensor) -> Tensor:
         """y as it lies in memory, seen as [T, B, D·H]."""
         return y.transpose(0, 1) if self.batch_major else y
+
+    def more(self, direction: int, start: Tensor | None) -> kernels.Extras | None:
+        if self.extras is None:
+            return None
+        (_, _, _, zone, drop), marks = self.extras[direction]
+        masks = isinstance(zone, Tensor)
+        return kernels.Extras(
+            0 if marks is None else marks.data_ptr(),
+            (0, 0) if start is None else (start.data_ptr(), start.stride(0)),
+            zone.data_ptr() if isinstance(zone, Tensor) else 0,
+            0.0 if masks else float(zone),
+            0 if drop is None else drop.data_ptr(),
+        )
+
+    def plain_extras(self, starts: Sequence[Tensor | None]) -> list[Extras] | None:
+        if self.extras is None:
+            return None
+        return [more._replace(start=start) for (more, _), start in zip(self.extras, starts, strict=True)]
+
+
+def _prepared(extras: Sequence[Extras] | None) -> list[tuple[Extras, Tensor | None]] | None:
+    """The extras as the kernels read them, without the start, which is differentiable."""
+    if extras is None:
+        return None
+    prepared = []
+    for more in extras:
+        marks = None
+        if more.skip is not None:
+            marks = more.skip.to(torch.uint8) * kernels.SKIP
+        if more.restart is not None:
+            restarts = (more.restart if more.skip is None else more.restart & ~more.skip).to(
+                torch.uint8
+            ) * kernels.RESTART
+            marks = restarts if marks is None else marks + restarts
+        zone = more.zone.detach().float().contiguous() if isinstance(more.zone, Tensor) else more.zone
+        drop = None if more.drop is None else more.drop.detach().float().contiguous()
+        own = more._replace(start=None, zone=zone, drop=drop)
+        prepared.append((own, None if marks is None else marks.contiguous()))
+    return prepared
 
 
 def _features_contiguous(tensor: Tensor) -> Tensor:
@@ -124,81 +193,119 @@ def _first_state(h0: Tensor | None, direction: int) -> tuple[int, int]:
     return h0.data_ptr() + 4 * direction * h0.stride(0), h0.stride(1)
 
 
+def _new(shape: tuple[int, ...]) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32, device="cpu")  # whatever the process has for defaults
+
+
 def _forward(
     options: _Options,
     x: Tensor,
     h0: Tensor | None,
+    starts: Sequence[Tensor | None],
     layers: list[kernels.Layer],
-    gates: Sequence[kernels.Gates | None] = (None, None),
+    gates: Sequence[kernels.Gates | None],
 ) -> tuple[Tensor, Tensor]:
     """y as it lies in memory, and h_n [D, B, H]."""
     (steps, batch, _), hidden = x.shape, layers[0].hidden_size
     width = len(layers) * hidden
     shape = (batch, steps, width) if options.batch_major else (steps, batch, width)
-    y = torch.empty(shape, dtype=torch.float32, device="cpu")
-    h_n = torch.empty((len(layers), batch, hidden), dtype=torch.float32, device="cpu")
+    y, h_n = _new(shape), _new((len(layers), batch, hidden))
     if not steps or not batch:
         return y, h_n.zero_() if h0 is None else h_n.copy_(h0)
     x, h0 = _features_contiguous(x), None if h0 is None else _features_contiguous(h0)
+    starts = [None if start is None else _features_contiguous(start) for start in starts]
     out = options.time_major(y)
     for d, packed in enumerate(layers):
         last = h_n.data_ptr() + 4 * d * batch * hidden
-        own = _sequence(out, d * hidden)
-        packed.forward_at(steps, batch, _sequence(x), _first_state(h0, d), own, last, d == 1, gates[d])
+        own, more = _sequence(out, d * hidden), options.more(d, starts[d])
+        packed.forward_at(steps, batch, _sequence(x), _first_state(h0, d), own, last, d == 1, gates[d], more)
     return y, h_n
 
 
 def _room(options: _Options, layer: kernels.Layer, steps: int, batch: int) -> kernels.Gates | None:
-    """Room for as many steps' gates as may be kept from the forward to the backward pass."""
+    """Room for as many steps' gates as are results, or may be kept from the forward to the backward pass."""
     if not steps or not batch:
         return None
+    if options.gates or options.save_gates:
+        return layer.gates(steps, batch)
     weights = 3 * layer.hidden_size * (layer.input_size + layer.hidden_size)
-    floats = max(SAVED_FLOATS, 4 * weights)
-    save = steps if options.save_gates else min(steps, floats // (4 * batch * layer.hidden_size))
-    return layer.gates(steps, batch, save=save) if save and options.save_gates is not False else None
+    save = min(steps, max(SAVED_FLOATS, 4 * weights) // (4 * batch * layer.hidden_size))
+    return layer.gates(steps, batch, save=save) if save and options.save_gates is None else None
+
+
+def _views(options: _Options, x: Tensor, rooms: Sequence[kernels.Gates | None], like: Tensor) -> list[Tensor]:
+    """r, z and n [T, B, H] of each direction, in the memory of ``rooms``."""
+    found: list[Tensor] = []
+    for d, room in enumerate(rooms):
+        if room is None:
+            found += [like.new_zeros(*x.shape[:2], like.shape[-1]) for _ in range(3)]
+            continue
+        gates = torch.from_numpy(room.array())
+        skip = None if options.extras is None else options.extras[d][0].skip
+        if skip is not None:
+            gates.masked_fill_(skip[:, :, None, None], 0.0)
+        found += gates.unbind(2)[:3]
+    return found
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, options: _Options, x: Tensor, h0: Tensor | None, *weights: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, options: _Options, x: Tensor, h0: Tensor | None, *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """``tensors``: the starts of the D directions, then their weights."""
+        starts, weights = tensors[: len(tensors) // 5], tensors[len(tensors) // 5 :]
         layers = _pack(options, weights, training=True)
         gates = [_room(options, packed, *x.shape[:2]) for packed in layers]
-        y, h_n = _forward(options, x, h0, layers, gates)
+        y, h_n = _forward(options, x, h0, starts, layers, gates)
+        results = _views(options, x, gates, h_n) if options.gates else []
         ctx.options, ctx.layers, ctx.gates = options, layers, gates
-        ctx.save_for_backward(x, h0, y, *weights)
+        ctx.save_for_backward(x, h0, y, *tensors, *results)  # of the results, that nobody has written into them
         ctx.set_materialize_grads(False)  # an output the loss does not use has the gradient None
-        return y, h_n
+        return y, h_n, *results
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None) -> Any:
-        x, h0, y, *weights = ctx.saved_tensors
+    def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, *dgates: Tensor | None) -> Any:
+        D = len(ctx.layers)
+        x, h0, y, *tensors = ctx.saved_tensors[: 3 + 5 * D]
+        given = _Given(x, h0, tensors[:D], tensors[D:])
+        wanted = ctx.needs_input_grad[1:]
+        by_gates = any(gradient is not None for gradient in dgates)
         if torch.is_grad_enabled():  # the gradients will be differentiated in their turn
-            return None, *_plain_gradients(ctx.options, ctx.needs_input_grad[1:], (dy, dh_n), x, h0, weights)
-        return None, *_gradients(ctx, dy, dh_n, x, h0, y, weights)
+            return None, *_plain_gradients(ctx.options, wanted, (dy, dh_n, *dgates), given, None)
+        more = None
+        if by_gates:  # through the gates first, as functions of y among others; then through y
+            by_y, *more = _plain_gradients(ctx.options, (True, *wanted), dgates, given, y)
+            dy = by_y if dy is None or by_y is None else dy + by_y
+        found = _gradients(ctx, wanted, dy, dh_n, given, y)
+        if more is not None:
+            pairs = zip(found, more, strict=True)
+            found = [a if b is None else b if a is None else a + b for a, b in pairs]
+        return None, *found
+
+
+class _Given(NamedTuple):
+    x: Tensor
+    h0: Tensor | None
+    starts: Sequence[Tensor | None]
+    weights: Sequence[Tensor | None]
 
 
 def _gradients(
-    ctx: Any,
-    dy: Tensor | None,
-    dh_n: Tensor | None,
-    x: Tensor,
-    h0: Tensor | None,
-    y: Tensor,
-    weights: Sequence[Tensor | None],
+    ctx: Any, wanted: Sequence[bool], dy: Tensor | None, dh_n: Tensor | None, given: _Given, y: Tensor
 ) -> list[Tensor | None]:
-    """By x, h0 and the weights, None where none is wanted."""
+    """By x, h0, the starts and the weights, None where none is wanted."""
     options: _Options = ctx.options
-    by_x, by_h0, *by_weights = ctx.needs_input_grad[1:]
-    (steps, batch, _), hidden = x.shape, ctx.layers[0].hidden_size
-    x, h0 = _features_contiguous(x), None if h0 is None else _features_contiguous(h0)
+    D, (steps, batch, _), hidden = len(ctx.layers), given.x.shape, ctx.layers[0].hidden_size
+    (by_x, by_h0), by_starts, by_weights = wanted[:2], wanted[2 : 2 + D], wanted[2 + D :]
+    x, h0 = _features_contiguous(given.x), None if given.h0 is None else _features_contiguous(given.h0)
     dy = None if dy is None else _features_contiguous(options.time_major(dy))
     dh_n = None if dh_n is None else dh_n.resolve_neg().contiguous()
     # NumPy's memory: PyTorch's is aligned, and glibc before 2.38 finds no room for it where as much has just been freed
     dx = torch.from_numpy(np.empty(x.shape, np.float32)) if by_x else None
-    dh0 = torch.empty(len(ctx.layers), batch, hidden)
-    gradients: list[Tensor | None] = [dx, dh0 if by_h0 else None]
+    dh0 = _new((D, batch, hidden))
+    dstarts = [_new((batch, hidden)).zero_() if want else None for want in by_starts]
+    gradients: list[Tensor | None] = [dx, dh0 if by_h0 else None, *dstarts]
     empty = not steps or not batch
     if empty:
         _ = dx is not None and dx.zero_()
@@ -207,9 +314,11 @@ def _gradients(
         own: list[Tensor | None] = [None] * 4
         if any(by_weights):
             sizes = (3 * hidden, packed.input_size), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)
-            own = [(torch.zeros if empty else torch.empty)(size) for size in sizes]
+            own = [_new(size).zero_() if empty else _new(size) for size in sizes]
         if not empty:
             at = 4 * d * batch * hidden
+            start, dstart = given.starts[d], dstarts[d]
+            start = None if start is None else _features_contiguous(start)
             packed.backward_at(
                 steps,
                 batch,
@@ -223,60 +332,50 @@ def _gradients(
                 tuple(0 if gradient is None else gradient.data_ptr() for gradient in own),
                 d == 1,
                 ctx.gates[d],
+                options.more(d, start),
+                0 if dstart is None else dstart.data_ptr(),
                 add_dx=d == 1,
             )
-        gradients += [g if wanted else None for g, wanted in zip(own, by_weights[4 * d : 4 * d + 4], strict=True)]
+        gradients += [g if want else None for g, want in zip(own, by_weights[4 * d : 4 * d + 4], strict=True)]
     return gradients
 
 
 def _plain_gradients(
     options: _Options,
     wanted: Sequence[bool],
-    by_outputs: tuple[Tensor | None, Tensor | None],
-    x: Tensor,
-    h0: Tensor | None,
-    weights: Sequence[Tensor | None],
+    by_results: Sequence[Tensor | None],
+    given: _Given,
+    y: Tensor | None,
 ) -> list[Tensor | None]:
-    """What _gradients gives, as differentiable tensors: through plain PyTorch, a step at a time."""
-    inputs = [tensor for tensor, want in zip((x, h0, *weights), wanted, strict=True) if want and tensor is not None]
-    directions = [Weights(*weights[i : i + 4]) for i in range(0, len(weights), 4)]  # type: ignore[arg-type]
-    y, h_n = _plain_layer(x, h0, directions, options.reset_after)
-    pairs = [(a, g) for a, g in zip((options.time_major(y), h_n), by_outputs, strict=True) if g is not None]
-    outputs, grads = [a for a, _ in pairs], [g for _, g in pairs]
-    found = iter(torch.autograd.grad(outputs, inputs, grads, create_graph=True, allow_unused=True))
-    return [next(found) if want else None for want in wanted]
+    """What the kernels give, through plain PyTorch.
 
-
-def _plain_layer(
-    x: Tensor, h0: Tensor | None, directions: Sequence[Weights], reset_after: bool
-) -> tuple[Tensor, Tensor]:
-    hidden = directions[0].weight_hh.shape[1]
-    sequences, last = [], []
-    for d, weights in enumerate(directions):
-        h = x.new_zeros(x.shape[1], hidden) if h0 is None else h0[d]
-        projected = torch.nn.functional.linear(x, weights.weight_ih, weights.bias_ih)
-        states = []
-        for a in reversed(projected.unbind()) if d == 1 else projected.unbind():
-            h = _plain_step(a, h, weights.weight_hh, weights.bias_hh, reset_after)
-            states.append(h)
-        last.append(h)
-        empty = projected[:, :, :hidden]  # where T = 0: differentiable like any other
-        sequences.append(torch.stack(states[::-1] if d == 1 else states) if states else empty)
-    return torch.cat(sequences, -1), torch.stack(last)
-
-
-def _plain_step(a: Tensor, h: Tensor, U: Tensor, b_h: Tensor | None, reset_after: bool) -> Tensor:
-    """One step of ``grus.reference``: a = W x + b_i [B, 3H] and h [B, H] to the next h."""
-    hidden = h.shape[-1]
-    linear = torch.nn.functional.linear
-    a_r, a_z, a_n = a.chunk(3, -1)
-    if reset_after:
-        u_r, u_z, u_n = linear(h, U, b_h).chunk(3, -1)
-        r = torch.sigmoid(a_r + u_r)
-        n = torch.tanh(a_n + r * u_n)
-    else:
-        u_r, u_z = linear(h, U[: 2 * hidden], None if b_h is None else b_h[: 2 * hidden]).chunk(2, -1)
-        r = torch.sigmoid(a_r + u_r)
-        n = torch.tanh(a_n + linear(r * h, U[2 * hidden :], None if b_h is None else b_h[2 * hidden :]))
-    z = torch.sigmoid(a_z + u_z)
-    return (1 - z) * n + z * h
+    Without ``y`` that is the gradients by x, h0, the starts and the weights from those by y, h_n and the gates, in
+    their turn differentiable. With it, from those by the gates alone, taken as functions of y too: by y first.
+    """
+    directions = [Weights(*given.weights[i : i + 4]) for i in range(0, len(given.weights), 4)]
+    with torch.enable_grad():
+        if y is None:
+            inputs = [given.x, given.h0, *given.starts, *given.weights]
+            extras = options.plain_extras(given.starts)
+            y, h_n = plain.layer(given.x, given.h0, directions, options.reset_after, extras)
+            results = [options.time_major(y), h_n]
+            if any(gradient is not None for gradient in by_results[2:]):
+                found = _plain_gates(given.x, given.h0, y, directions, options.reset_after, extras)
+                results += [gate for gates in found for gate in gates]
+            again = True
+        else:
+            inputs = [
+                None if tensor is None else tensor.detach().requires_grad_()
+                for tensor in (y, given.x, given.h0, *given.starts, *given.weights)
+            ]
+            y, x, h0, *rest = inputs  # type: ignore[assignment]
+            assert y is not None and x is not None
+            extras = options.plain_extras(rest[: len(directions)])
+            directions = [Weights(*rest[i : i + 4]) for i in range(len(directions), len(rest), 4)]  # type: ignore[arg-type]
+            found = _plain_gates(x, h0, options.time_major(y), directions, options.reset_after, extras)
+            results, again = [gate for gates in found for gate in gates], False
+        pairs = [(a, g) for a, g in zip(results, by_results, strict=False) if g is not None]
+        sources = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want and tensor is not None]
+        outputs, grads = [a for a, _ in pairs], [g for _, g in pairs]
+        gradients = iter(torch.autograd.grad(outputs, sources, grads, create_graph=again, allow_unused=True))
+    return [next(gradients) if want else None for want in wanted]

@@ -1,0 +1,129 @@
+"""The recurrence in plain PyTorch, a step at a time: any dtype and device, any transform, derivatives of any order.
+
+It is what the kernels' operators are tested against, and where what they cannot do is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+__all__ = ["Extras", "Gates", "Weights", "gates", "layer"]
+
+
+class Weights(NamedTuple):
+    """One direction: W [3H, I], U [3H, H] and the biases [3H], None for a layer without."""
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+
+
+class Extras(NamedTuple):
+    """What one direction may do beyond the plain recurrence.
+
+    ``skip`` bool [T, B]: the row has no step t; its state stays, and y is zero there. A row's skipped steps are its
+    last in time. ``restart`` bool [T, B]: the row begins step t, as the steps are walked, with ``start`` [B, H] (None:
+    zeros); without meaning where it skips. ``zone`` [T, B, H] or one number: the part of a unit that stays as it was,
+    z' = z + zone (1 − z). ``drop`` [B, H] multiplies h where U does.
+    """
+
+    skip: Tensor | None = None
+    restart: Tensor | None = None
+    start: Tensor | None = None
+    zone: Tensor | float = 0.0
+    drop: Tensor | None = None
+
+
+class Gates(NamedTuple):
+    """Reset gate, update gate and candidate, each [T, B, H]; zero where a row has no step."""
+
+    r: Tensor
+    z: Tensor
+    n: Tensor
+
+
+def layer(
+    x: Tensor,
+    h0: Tensor | None,
+    directions: Sequence[Weights],
+    reset_after: bool,
+    extras: Sequence[Extras] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """x [T, B, I] and h0 [D, B, H] (None: zeros) to y [T, B, D·H] and h_n [D, B, H].
+
+    The second direction walks backwards in time.
+    """
+    sequences, last = [], []
+    for d, weights in enumerate(directions):
+        more = Extras() if extras is None else extras[d]
+        x = _without(x, more.skip)
+        h = x.new_zeros(x.shape[1], weights.weight_hh.shape[1]) if h0 is None else h0[d]
+        projected = linear(x, weights.weight_ih, weights.bias_ih)
+        states: list[Tensor] = []
+        for t in reversed(range(len(x))) if d == 1 else range(len(x)):
+            h, y = _step(projected[t], h, weights, reset_after, more, t)
+            states.append(y)
+        last.append(h)
+        empty = projected[:, :, : h.shape[-1]]  # where T = 0: differentiable like any other
+        sequences.append(torch.stack(states[::-1] if d == 1 else states) if states else empty)
+    return torch.cat(sequences, -1), torch.stack(last)
+
+
+def _step(a: Tensor, h: Tensor, weights: Weights, reset_after: bool, more: Extras, t: int) -> tuple[Tensor, Tensor]:
+    """Step t of ``grus.reference``: a = W x + b_i [B, 3H] and h [B, H] to the next h and to y."""
+    skip = None if more.skip is None else more.skip[t, :, None]
+    if more.restart is not None:
+        restart = more.restart[t, :, None] if skip is None else more.restart[t, :, None] & ~skip
+        h = torch.where(restart, torch.zeros_like(h) if more.start is None else more.start, h)
+    _, z, n = _gates(a, h if more.drop is None else h * more.drop, weights, reset_after)
+    zone = more.zone[t] if isinstance(more.zone, Tensor) else more.zone
+    if isinstance(zone, Tensor) or zone:
+        z = z + zone * (1 - z)
+    after = (1 - z) * n + z * h
+    if skip is None:
+        return after, after
+    return torch.where(skip, h, after), after.masked_fill(skip, 0.0)
+
+
+def _gates(a: Tensor, h: Tensor, weights: Weights, reset_after: bool) -> Gates:
+    """The gates from a = W x + b_i [..., 3H] and h [..., H], what U sees."""
+    U, b_h, hidden = weights.weight_hh, weights.bias_hh, h.shape[-1]
+    a_r, a_z, a_n = a.chunk(3, -1)
+    if reset_after:
+        u_r, u_z, u_n = linear(h, U, b_h).chunk(3, -1)
+        r = torch.sigmoid(a_r + u_r)
+        n = torch.tanh(a_n + r * u_n)
+    else:
+        u_r, u_z = linear(h, U[: 2 * hidden], None if b_h is None else b_h[: 2 * hidden]).chunk(2, -1)
+        r = torch.sigmoid(a_r + u_r)
+        n = torch.tanh(a_n + linear(r * h, U[2 * hidden :], None if b_h is None else b_h[2 * hidden :]))
+    return Gates(r, torch.sigmoid(a_z + u_z), n)
+
+
+def gates(
+    x: Tensor, h0: Tensor | None, y: Tensor, weights: Weights, reset_after: bool, more: Extras, reverse: bool
+) -> Gates:
+    """The gates of all steps of one direction at once, from its output y [T, B, H]."""
+    h = torch.zeros_like(y[0]) if h0 is None else h0
+    before = torch.cat([y[1:], h[None]]) if reverse else torch.cat([h[None], y[:-1]])
+    if more.skip is not None and reverse:  # a row's first step, as it walks, begins with h0 and not with y
+        none = torch.zeros_like(more.skip[:1])
+        before = torch.where(torch.cat([more.skip[1:], none])[..., None], h, before)
+    if more.restart is not None:
+        start = torch.zeros_like(h) if more.start is None else more.start
+        before = torch.where(more.restart[..., None], start, before)
+    if more.drop is not None:
+        before = before * more.drop
+    projected = linear(_without(x, more.skip), weights.weight_ih, weights.bias_ih)
+    return Gates(*(_without(gate, more.skip) for gate in _gates(projected, before, weights, reset_after)))
+
+
+def _without(tensor: Tensor, skip: Tensor | None) -> Tensor:
+    """Zeros in the place of skipped steps, whatever stood there."""
+    return tensor if skip is None else tensor.masked_fill(skip[..., None], 0.0)
