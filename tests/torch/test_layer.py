@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tolerance import FLOOR
+from beside_torch import close
 
 import grus.torch
 from grus import reference
@@ -40,13 +40,6 @@ def inputs(module: Any, T: int = 6, B: int = 4, requires_grad: bool = False) -> 
     x = torch.randn(*((B, T) if module.batch_first else (T, B)), 5, generator=generator, dtype=dtype)
     h0 = torch.randn(rows, B, 7, generator=generator, dtype=dtype)
     return x.requires_grad_(requires_grad), h0.requires_grad_(requires_grad)
-
-
-def close(one: torch.Tensor, other: torch.Tensor) -> None:
-    """Two float32 results, each within the rule of the truth; the rule itself is in test_conformance.py."""
-    assert one.shape == other.shape and one.dtype == other.dtype
-    bound = (8 * FLOOR if one.dtype == torch.float32 else 1e-12) * max(1.0, float(other.detach().abs().max()))
-    assert float((one - other).detach().abs().max()) <= bound
 
 
 @options
@@ -178,14 +171,16 @@ def test_gradcheck(reset_after: bool, more: dict[str, Any]) -> None:
     assert torch.autograd.gradgradcheck(call, (x, h0, *weights), fast_mode=True)
 
 
-def test_no_second_derivative_in_float32() -> None:
-    module = grus.torch.GRU(5, 7)
-    x, h0 = inputs(module, requires_grad=True)
-    y, _ = module(x, h0)
-    for dy in (torch.ones_like(y), torch.ones_like(y, requires_grad=True)):
-        (gradient,) = torch.autograd.grad(y, x, dy, create_graph=True)
-        with pytest.raises(RuntimeError, match="no second derivative in float32: use float64"):
-            (gradient.square().sum() + y.sum()).backward(retain_graph=True)  # a gradient penalty
+@dtypes
+def test_a_gradient_penalty_trains(dtype: torch.dtype) -> None:
+    results = []
+    for module in pair(dtype, num_layers=2, bidirectional=True):
+        x, h0 = inputs(module, requires_grad=True)
+        y, _ = module(x, h0)
+        (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        results.append(torch.autograd.grad(gradient.square().sum(), [x, h0, *module.parameters()]))
+    for one, other in zip(*results, strict=True):
+        close(other, one)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -334,16 +329,23 @@ def test_copies_pickles_and_moves() -> None:
     assert torch.equal(module.float()(x, h0)[0], y)
 
 
-def test_defaults_of_the_process_do_not_matter() -> None:
-    module = grus.torch.GRU(5, 7)
-    x, h0 = inputs(module)
-    y, _ = module(x, h0)
+@pytest.mark.parametrize("B", [4, 0])
+def test_defaults_of_the_process_do_not_matter(B: int) -> None:
+    module = grus.torch.GRU(5, 7, bidirectional=True)
+    x, h0 = inputs(module, B=B, requires_grad=True)
+
+    def results() -> list[torch.Tensor]:
+        y, h_n = module(x, h0)
+        return [y, h_n, *torch.autograd.grad(y.square().sum() + h_n.sum(), [x, h0, *module.parameters()])]
+
+    right = results()
     torch.set_default_dtype(torch.float64)
     try:
-        again, h_n = module(x, h0)
+        with torch.device("meta"):
+            again = results()
     finally:
         torch.set_default_dtype(torch.float32)
-    assert torch.equal(again, y) and h_n.dtype == torch.float32
+    assert all(map(torch.equal, again, right)) and {one.dtype for one in again} == {torch.float32}
 
 
 @pytest.mark.parametrize("shared", [1, 2])

@@ -80,17 +80,71 @@ def test_call_errors_are_those_of_pytorch(call: Callable[[Any], Any], batch_firs
 
 def test_what_pytorch_takes_and_grus_does_not() -> None:
     module = grus.torch.GRU(5, 7)
-    packed = torch.nn.utils.rnn.pack_sequence([torch.zeros(4, 5), torch.zeros(2, 5)])
-    with pytest.raises(TypeError, match="takes no PackedSequence yet: pad the sequences"):
-        module(packed)
     with pytest.raises(RuntimeError, match=r"hx has dtype torch.float64, expected torch.float32"):
         module(torch.zeros(6, 4, 5), torch.zeros(1, 4, 7, dtype=torch.float64))
-    half = grus.torch.GRU(5, 7, dtype=torch.bfloat16)
-    with pytest.raises(InputError, match=r"torch.float32 or torch.float64, but its weights are torch.bfloat16"):
-        half(torch.zeros(6, 4, 5, dtype=torch.bfloat16))
-    with pytest.raises(InputError, match="runs on the CPU with dense tensors: input on meta"):
-        grus.torch.GRU(5, 7, device="meta")(torch.zeros(6, 4, 5, device="meta"))
-    with pytest.raises(InputError, match="its weights on meta"):
+    with pytest.raises(InputError, match=r"its weights are torch.complex64, expected one of torch.float32, torch.flo"):
+        grus.torch.GRU(5, 7, dtype=torch.complex64)(torch.zeros(6, 4, 5, dtype=torch.complex64))
+    with pytest.raises(InputError, match="grus.torch.GRU: input is on meta, expected cpu, as its weights"):
+        module(torch.zeros(6, 4, 5, device="meta"))
+    with pytest.raises(InputError, match="input is on cpu, expected meta, as its weights"):
         grus.torch.GRU(5, 7, device="meta")(torch.zeros(6, 4, 5))
-    with pytest.raises(TypeError, match="reset_after should be of type bool, got: str"):
-        grus.torch.GRU(5, 7, reset_after="yes")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="hx is on meta, expected cpu"):
+        module(torch.zeros(6, 4, 5), torch.zeros(1, 4, 7, device="meta"))
+    with pytest.raises(InputError, match="input is torch.sparse_coo, expected a dense tensor"):
+        module(torch.zeros(6, 4, 5).to_sparse())
+
+
+@pytest.mark.parametrize("name", ["bidirectional", "reset_after", "learn_h0"])
+def test_switches_are_switches(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} should be of type bool, got: str"):
+        grus.torch.GRU(5, 7, **{name: "yes"})
+
+
+@pytest.mark.parametrize("layers", [1.5, "2", True])
+def test_the_number_of_layers_is_a_number(layers: Any) -> None:
+    with pytest.raises(TypeError, match="num_layers should be of type int, got: "):
+        grus.torch.GRU(5, 7, layers)
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_projections_are_refused_as_pytorch_refuses_them(size: int) -> None:
+    for kind in (torch.nn.GRU, grus.torch.GRU):
+        with pytest.raises(ValueError, match="proj_size argument is only supported for LSTM, not RNN or GRU"):
+            kind(5, 7, proj_size=size)
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'nonlinearity'"):
+        grus.torch.GRU(5, 7, nonlinearity="relu")  # type: ignore[arg-type]
+
+
+def test_arguments_of_another_kind_are_named() -> None:
+    module = grus.torch.GRU(5, 7)
+    with pytest.raises(TypeError, match="GRU: hx should be a Tensor or None, got tuple"):
+        module(torch.zeros(6, 4, 5), (torch.zeros(1, 4, 7), torch.zeros(1, 4, 7)))
+    with pytest.raises(TypeError, match="GRU: input should be a Tensor or a PackedSequence, got ndarray"):
+        module(torch.zeros(6, 4, 5).numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("weight_hh_l0", torch.zeros(21, 6), r"weight_hh is \[21, 6\], torch.float32 on cpu, expected \[21, 7\]"),
+        ("weight_ih_l0", torch.zeros(20, 5), r"weight_ih is \[20, 5\], .*, expected \[21, 5\]"),
+        ("bias_hh_l0", torch.zeros(1), r"bias_hh is \[1\], .*, expected \[21\]"),
+        ("bias_ih_l0", torch.zeros(21, dtype=torch.float64), "torch.float64 on cpu, expected .*, torch.float32"),
+        ("bias_ih_l0", torch.zeros(21, device="meta"), "on meta, expected .* on cpu"),
+    ],
+)
+def test_weights_of_another_shape_are_refused(name: str, value: torch.Tensor, expected: str) -> None:
+    """The kernels read memory by the sizes, so nothing else may come that far."""
+    module = grus.torch.GRU(5, 7)
+    module(torch.zeros(6, 4, 5))
+    setattr(module, name, torch.nn.Parameter(value))
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode(), pytest.raises(InputError, match=expected):
+            module(torch.zeros(6, 4, 5))
+
+
+def test_a_learned_state_of_another_shape_is_refused() -> None:
+    module = grus.torch.GRU(5, 7, learn_h0=True)
+    module.h0 = torch.nn.Parameter(torch.zeros(1, 3))
+    with pytest.raises(RuntimeError, match=r"Expected hidden size \(1, 4, 7\), got \[1, 4, 3\]"):
+        module(torch.zeros(6, 4, 5))

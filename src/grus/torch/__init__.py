@@ -1,12 +1,15 @@
-"""Grus for PyTorch: ``grus.torch.GRU``, the layer with the interface of ``torch.nn.GRU``."""
+"""Grus for PyTorch: ``GRU`` and ``GRUCell`` with the interface of ``torch.nn``'s, and what goes with them."""
 
 from __future__ import annotations
 
 try:
+    from grus.torch import init
+    from grus.torch.cell import GRUCell
+    from grus.torch.conversion import Conversion, convert
     from grus.torch.layer import GRU
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
     raise ImportError("grus.torch needs PyTorch: pip install 'grus[torch]'", name="torch") from None
 
-__all__ = ["GRU"]
+__all__ = ["GRU", "Conversion", "GRUCell", "convert", "init"]
