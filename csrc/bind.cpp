@@ -73,7 +73,8 @@ grus::Layer make_layer(In<2> weight_ih, In<2> weight_hh, std::optional<In<1>> bi
     check_contiguous("weight_hh", weight_hh, {3 * H, H});
     if (bias_ih) check("bias_ih", *bias_ih, {3 * H});
     if (bias_hh) check("bias_hh", *bias_hh, {3 * H});
-    gru_weights weights = {I, H, reset_after, weight_ih.data(), weight_hh.data(), data(bias_ih), data(bias_hh)};
+    gru_weights weights = {I,      H, reset_after, weight_ih.data(), weight_hh.data(), data(bias_ih), data(bias_hh),
+                           nullptr};
     const gru_kernels *table = grus::kernels(isa.c_str());
     nb::gil_scoped_release release;
     return grus::Layer(weights, table, training, keep);
@@ -154,11 +155,12 @@ nb::ndarray<nb::numpy, float> gates_array(grus::Gates &gates) {
 
 // On memory that the caller has checked, by address: quicker to call than with arrays.
 grus::Layer make_layer_at(int64_t I, int64_t H, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih,
-                          uintptr_t bias_hh, bool reset_after, const std::string &isa, bool training, bool keep) {
+                          uintptr_t bias_hh, uintptr_t gain_hh, bool reset_after, const std::string &isa, bool training,
+                          bool keep) {
     const gru_kernels *table = grus::kernels(isa.c_str());
     nb::gil_scoped_release release;
-    return grus::Layer({I, H, reset_after, at(weight_ih), at(weight_hh), at(bias_ih), at(bias_hh)}, table, training,
-                       keep);
+    gru_weights weights = {I, H, reset_after, at(weight_ih), at(weight_hh), at(bias_ih), at(bias_hh), at(gain_hh)};
+    return grus::Layer(weights, table, training, keep);
 }
 
 void forward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows h0, Sequence y, uintptr_t h_n,
@@ -183,7 +185,7 @@ void forward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows
 
 void backward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows h0, Sequence y, Sequence dy,
                  uintptr_t dh_n, Sequence dx, bool add_dx, uintptr_t dh0,
-                 const std::tuple<uintptr_t, uintptr_t, uintptr_t, uintptr_t> &by_weights, bool reverse,
+                 const std::tuple<uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t> &by_weights, bool reverse,
                  const grus::Gates *gates, const std::optional<Extras> &more, uintptr_t drestart) {
     gru_backward task = {};
     task.T = T, task.B = B, task.reverse = reverse, task.add_dx = add_dx;
@@ -196,14 +198,15 @@ void backward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Row
     task.dh_n = at(dh_n), task.dh0 = to(dh0);
     task.dW = to(std::get<0>(by_weights)), task.dU = to(std::get<1>(by_weights));
     task.db_i = to(std::get<2>(by_weights)), task.db_h = to(std::get<3>(by_weights));
+    task.dgain = to(std::get<4>(by_weights));
     nb::gil_scoped_release release;
     layer.backward(task, grus::threads(), gates);
 }
 
 bool holds_at(const grus::Layer &layer, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih, uintptr_t bias_hh,
-              bool reset_after) {
-    return layer.holds(
-        {layer.input_size(), layer.hidden_size(), reset_after, at(weight_ih), at(weight_hh), at(bias_ih), at(bias_hh)});
+              uintptr_t gain_hh, bool reset_after) {
+    return layer.holds({layer.input_size(), layer.hidden_size(), reset_after, at(weight_ih), at(weight_hh), at(bias_ih),
+                        at(bias_hh), at(gain_hh)});
 }
 
 void backward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, In<3> y, std::optional<In<3>> dy,
@@ -301,14 +304,15 @@ NB_MODULE(_native, m) {
              "more"_a.none())
         .def("backward_at", &backward_at, "T"_a, "B"_a, "x"_a, "h0"_a, "y"_a, "dy"_a, "dh_n"_a, "dx"_a, "add_dx"_a,
              "dh0"_a, "by_weights"_a, "reverse"_a, "gates"_a.none(), "more"_a.none(), "drestart"_a)
-        .def("holds_at", &holds_at, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "reset_after"_a)
+        .def("holds_at", &holds_at, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "gain_hh"_a,
+             "reset_after"_a)
         .def("step", &step, "x"_a.noconvert(), "h"_a.noconvert(), "y"_a.noconvert())
         .def("backward", &backward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(),
              "dy"_a.noconvert().none(), "dh_n"_a.noconvert().none(), "dx"_a.noconvert().none(), "dh0"_a.noconvert(),
              "dW"_a.noconvert().none(), "dU"_a.noconvert().none(), "db_i"_a.noconvert().none(),
              "db_h"_a.noconvert().none(), "reverse"_a, "threads"_a, "gates"_a.none());
     m.def("make_layer_at", &make_layer_at, "I"_a, "H"_a, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a,
-          "reset_after"_a, "isa"_a, "training"_a, "keep"_a);
+          "gain_hh"_a, "reset_after"_a, "isa"_a, "training"_a, "keep"_a);
     m.def("make_layer", &make_layer, "weight_ih"_a.noconvert(), "weight_hh"_a.noconvert(),
           "bias_ih"_a.noconvert().none(), "bias_hh"_a.noconvert().none(), "reset_after"_a, "isa"_a, "training"_a,
           "keep"_a);

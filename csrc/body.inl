@@ -5,7 +5,12 @@
 
 #include "activations.inl"
 #include "tiles.inl"
+#include "step.inl"
+#include "norm.inl"
 #include "forward.inl"
+#include "step_back.inl"
+#include "norm_back.inl"
+#include "weight_gradients.inl"
 #include "backward.inl"
 
 #define GRUS_TABLE(name) {name, V, ROWS, pack, forward, backward, dense, activation}

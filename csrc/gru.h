@@ -37,6 +37,8 @@ typedef struct gru_weights {
     int64_t I, H;
     int reset_after;  // 1: n = tanh(W_n x + b_in + r (U_n h + b_hn));  0: n = tanh(W_n x + b_in + U_n (r h) + b_hn)
     const float *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+    const float *gain_hh;  // [3H] where the recurrent products are normalised (norm.inl), else null. Then x is already
+                           // W x + b_i: I is 3H, weight_ih and bias_ih are null
 } gru_weights;
 
 // The same weights in the order in which the tiles read them. A panel is one tile's weights, [K][gates][V].
@@ -54,6 +56,7 @@ typedef struct gru_packed {
     int reset_after;
     float *W, *U, *U_n, *bias;  // each aligned to 64 bytes
     float *Wt, *Ut, *Ut_n;      // null where only the forward pass is packed
+    float *gain;                // [HP/V][3][V], or null: no normalisation; else W and Wt are null
 } gru_packed;
 
 // What a sequence may ask for beyond the plain recurrence; null where it does not.
@@ -89,9 +92,9 @@ typedef struct gru_forward {
     float *gates;            // [T - gates_from, B, 4, HP]: r, z, n and u_n = U_n h + b_hn (only where the reset comes
     int64_t gates_from;      // after) of the steps s >= gates_from, in the order of t; or null
     gru_extras more;
-    float *
-        states;  // scratch [2][rows, HP] of each shard: the state with restarts, and times `drop`; where there are such
+    float *states;  // scratch [2][rows, HP] of each shard: the state with restarts, and that times `drop`
     int64_t states_size;
+    float *raw;  // scratch [B][3][HP], shared: products to be normalised
 } gru_forward;
 
 // Gradients of a loss, given dy (or null for zeros) and dh_n (or null), the gradient by the last state.
@@ -110,8 +113,9 @@ typedef struct gru_backward {
     float *dx;          // [T, B, I], strides dx_t, dx_b; or null where it is not wanted
     int64_t dx_t, dx_b;
     float *dh0;          // [B, H] contiguous
-    float *dW, *dU;      // [3H, I], [3H, H] contiguous; both or neither may be null
+    float *dW, *dU;      // [3H, I], [3H, H] contiguous; both or neither may be null. Normalised: dW and db_i always are
     float *db_i, *db_h;  // [3H]; not null where dW is not
+    float *dgain;        // [3H] where products are normalised and dU is not null
     const float *saved;  // what the forward pass left in `gates`, or null: then all gates are computed once more
     int64_t saved_from;
     int add_dx;       // 1: add to what dx holds
@@ -119,7 +123,8 @@ typedef struct gru_backward {
     float *drestart;  // [B, H] contiguous, added to; or null
     int shard_units;
     int64_t chunk;  // steps whose gates are at hand at a time
-    float *gates;   // scratch [chunk, B, 5, HP], shared
+    int64_t gates_row;
+    float *gates;   // scratch [chunk, B, gates_row], shared: 5 slots of HP, 11 and V more where products are normalised
     float *carry;   // scratch [B, HP], shared
     float *rows;    // scratch [chunk * B, (ceil(I/V) + HP/V (twice where the reset comes before)) * V], shared
     float *states;  // scratch [2][chunk, B, HP], shared: as in the forward pass

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int64_t PROJECTED_FLOATS = 1 << 16;   // a worker's chunk of projected steps: 256 KB, a part of its L2
 constexpr int64_t BACKWARD_FLOATS = 1 << 19;    // a chunk of the backward pass: 2 MB, what the cores' L2 hold together
+constexpr int64_t NORMALISED_ROWS = 128;        // whose rows are twice as long
 constexpr int64_t BACKWARD_ROWS = 512;          // but no fewer rows: each chunk adds to all the weight gradients
 constexpr int64_t SHARED_FLOPS = 1 << 19;       // a call below this is not worth waking a second worker
 constexpr int64_t STEP_FLOPS = 1 << 15;         // nor is a step, where workers must meet after each
@@ -45,10 +46,11 @@ bool copies_states(const gru_extras &more) { return more.marks || more.drop; }
 
 template <class F>
 void each_array(const gru_weights &w, F f) {
-    f(w.weight_ih, 3 * w.H * w.I);
+    f(w.weight_ih, w.gain_hh ? 0 : 3 * w.H * w.I);
     f(w.weight_hh, 3 * w.H * w.H);
     f(w.bias_ih, 3 * w.H);
     f(w.bias_hh, 3 * w.H);
+    f(w.gain_hh, w.gain_hh ? 3 * w.H : 0);
 }
 
 // The workers of a call, and the shards it is cut into.
@@ -92,20 +94,25 @@ struct ActivationCall {
 
 Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training, bool keep) : table(kernels) {
     int64_t I = given.I, H = given.H, V = table->width, panels = tiles(H, V), HP = panels * V;
-    packed = {I, H, HP, given.reset_after, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
-    memory = allocate(HP * (3 * I + 3 * H + 5));
-    packed.W = memory.get();
-    packed.U = packed.W + 3 * HP * I;
+    packed.I = I, packed.H = H, packed.HP = HP, packed.reset_after = given.reset_after;
+    int64_t by_input = given.gain_hh ? 0 : 3 * HP * I, by_input_back = given.gain_hh ? 0 : tiles(I, V) * V * 3 * HP;
+    memory = allocate(by_input + HP * (3 * H + 5 + (given.gain_hh ? 3 : 0)));
+    packed.W = given.gain_hh ? nullptr : memory.get();
+    packed.U = memory.get() + by_input;
     packed.U_n = packed.U + 2 * HP * H;
     packed.bias = packed.U + 3 * HP * H;
     float *first_state = packed.bias + 4 * HP;
     std::fill(first_state, first_state + HP, 0.0f);
     zeros = first_state;
     if (training) {
-        back = allocate(tiles(I, V) * V * 3 * HP + HP * 3 * HP);
-        packed.Wt = back.get();
-        packed.Ut = packed.Wt + tiles(I, V) * V * 3 * HP;
+        back = allocate(by_input_back + HP * 3 * HP);
+        packed.Wt = given.gain_hh ? nullptr : back.get();
+        packed.Ut = back.get() + by_input_back;
         packed.Ut_n = packed.Ut + HP * 2 * HP;
+    }
+    if (given.gain_hh) {
+        packed.gain = first_state + HP;
+        table->pack(packed.gain, given.gain_hh, H, 1, 3, H, 1, 1);
     }
     pack_panels(table, packed, given);
     for (int64_t j = 0; j < panels; j++)
@@ -119,7 +126,7 @@ Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training
             to[3 * V] = at(given.bias_hh, 2);
         }
     if (keep) {
-        kept = allocate(3 * H * (I + H + 2));
+        kept = allocate(3 * H * (I + H + 3));
         float *to = kept.get();
         each_array(given, [&](const float *from, int64_t floats) {
             if (from)
@@ -133,6 +140,7 @@ Layer::Layer(const gru_weights &given, const gru_kernels *kernels, bool training
 
 bool Layer::holds(const gru_weights &given) const {
     if (!kept || given.I != packed.I || given.H != packed.H || given.reset_after != packed.reset_after) return false;
+    if ((given.gain_hh != nullptr) != (packed.gain != nullptr)) return false;
     const float *mine = kept.get();
     bool same = true;
     each_array(given, [&](const float *theirs, int64_t floats) {
@@ -161,9 +169,10 @@ void Layer::forward(gru_forward f, int threads, const Gates *gates) const {
     f.projected_size = f.chunk * step;
     int64_t reset = packed.reset_after ? 0 : 2 * f.B * HP;
     f.states_size = copies_states(f.more) ? 2 * rows * HP : 0;
-    f.projected = scratch((f.projected_size + f.states_size) * crew.shards + reset);
+    f.projected = scratch((f.projected_size + f.states_size) * crew.shards + reset + (packed.gain ? 3 * f.B * HP : 0));
     f.states = f.projected + f.projected_size * crew.shards;
     f.reset = f.states + f.states_size * crew.shards;
+    f.raw = f.reset + reset;
     auto work = [](const ForwardCall &call, gru_worker *me) { call.table->forward(&call.packed, &call.task, me); };
     crew.region.run<ForwardCall>(work, {table, packed, f}, crew.shards);
 }
@@ -174,12 +183,14 @@ void Layer::backward(gru_backward f, int threads, const Gates *gates) const {
     if (!f.h0) f.h0 = zeros, f.h_b = 0;
     Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
     f.shard_units = crew.units;
-    int64_t operands = tiles(packed.I, V) * V + (packed.reset_after ? HP : 2 * HP);
-    int64_t row = 5 * HP + operands, steps = std::max(BACKWARD_FLOATS / (row * f.B), BACKWARD_ROWS / f.B);
+    f.gates_row = packed.gain ? 11 * HP + V : 5 * HP;
+    int64_t operands = (packed.gain ? 0 : tiles(packed.I, V) * V) + (packed.reset_after ? HP : 2 * HP);
+    int64_t least = packed.gain ? NORMALISED_ROWS : BACKWARD_ROWS;
+    int64_t row = f.gates_row + operands, steps = std::max(BACKWARD_FLOATS / (row * f.B), least / f.B);
     f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
     int64_t states = copies_states(f.more) ? 2 * f.chunk * f.B * HP : 0;
     f.gates = scratch(f.chunk * f.B * row + f.B * HP + states);
-    f.rows = f.gates + f.chunk * f.B * 5 * HP;
+    f.rows = f.gates + f.chunk * f.B * f.gates_row;
     f.carry = f.rows + f.chunk * f.B * operands;
     f.states = f.carry + f.B * HP;
     auto work = [](const BackwardCall &call, gru_worker *me) { call.table->backward(&call.packed, &call.task, me); };

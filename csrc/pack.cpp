@@ -56,11 +56,11 @@ void pack_panels(const gru_kernels *table, const gru_packed &to, const gru_weigh
                 at += HP * V;
             }
     };
-    forward(to.W, W, I, 3);
+    if (W) forward(to.W, W, I, 3);
     forward(to.U, U, H, to.reset_after ? 3 : 2);
     if (!to.reset_after) forward(to.U_n, U + 2 * H * H, H, 1);
-    if (to.Wt) {
-        back(to.Wt, W, I, {2, 0, 1});
+    if (to.Ut) {
+        if (W) back(to.Wt, W, I, {2, 0, 1});
         if (to.reset_after) {
             back(to.Ut, U, H, {0, 1, 2});
         } else {

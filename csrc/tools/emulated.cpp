@@ -109,7 +109,8 @@ struct Weights {
                W.data,
                U.data,
                q.given & BIAS_IH ? b_i.data : nullptr,
-               q.given & BIAS_HH ? b_h.data : nullptr};
+               q.given & BIAS_HH ? b_h.data : nullptr,
+               nullptr};
     }
 };
 

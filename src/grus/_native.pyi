@@ -54,13 +54,15 @@ class Layer:
         dx: tuple[int, int, int],
         add_dx: bool,
         dh0: int,
-        by_weights: tuple[int, int, int, int],
+        by_weights: tuple[int, int, int, int, int],
         reverse: bool,
         gates: Gates | None,
         more: tuple[int, tuple[int, int], int, float, int] | None,
         drestart: int,
     ) -> None: ...
-    def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, reset_after: bool) -> bool: ...
+    def holds_at(
+        self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, gain_hh: int, reset_after: bool
+    ) -> bool: ...
     def step(self, x: _Array, h: _Array, y: _Array) -> None: ...
     def backward(
         self,
@@ -87,6 +89,7 @@ def make_layer_at(
     weight_hh: int,
     bias_ih: int,
     bias_hh: int,
+    gain_hh: int,
     reset_after: bool,
     isa: str,
     training: bool,

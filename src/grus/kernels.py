@@ -143,12 +143,12 @@ def _fitting(gates: Gates | None, steps: int, batch: int) -> _native.Gates | Non
 
 
 class Extras(NamedTuple):
-    """What :meth:`Layer.forward_at` may be asked for beyond the plain recurrence, by address; 0 where it is not.
+    """What :meth:`Layer.forward_at` may do beyond the plain recurrence, by address; 0 where it does not.
 
-    ``marks`` bytes [T, B]: SKIP where the row has no step t (y is zero there, and the state stays; a row's skipped steps
-    are its last in time), RESTART where it begins step t, as the steps are walked, with the state of ``restart`` (address
-    of [B, H] or 0 for zeros, stride in batch). ``zone`` [T, B, H] contiguous, or ``zone_all`` for all: the part of a unit
-    that stays as it was, z' = z + zone (1 − z). ``drop`` [B, H] contiguous multiplies h where U does.
+    ``marks`` bytes [T, B]: SKIP where the row has no step t (y is zero there, and the state stays; a row's skipped
+    steps are its last in time), RESTART where it begins step t, as the steps are walked, with the state of ``restart``
+    (address of [B, H] or 0 for zeros, stride in batch). ``zone`` [T, B, H] contiguous, or ``zone_all`` for all: the
+    part of a unit that stays as it was, z' = z + zone (1 − z). ``drop`` [B, H] contiguous multiplies h where U does.
     """
 
     marks: int = 0
@@ -192,13 +192,18 @@ class Layer:
         cls,
         input_size: int,
         hidden_size: int,
-        addresses: tuple[int, int, int, int],
+        addresses: tuple[int, int, int, int, int],
         reset_after: bool,
         *,
         training: bool = True,
         keep: bool = False,
     ) -> Layer:
-        """A layer of weights the caller has checked, quick to make: W, U and the biases (0: none), contiguous."""
+        """A layer of weights the caller has checked, quick to make: W, U, the biases and a gain, contiguous.
+
+        The biases may be 0: none. With a gain [3H] the recurrent products are normalised (Ba et al. 2016,
+        arXiv:1607.06450), those of r and z together and those of n, and scaled by it. Then W and b_i are 0, and x is
+        W x + b_i [T, B, 3H] already.
+        """
         layer = cls.__new__(cls)
         layer.input_size, layer.hidden_size, layer.reset_after = input_size, hidden_size, reset_after
         layer.isa = default_isa()
@@ -272,14 +277,14 @@ class Layer:
         dh_n: int,
         dx: tuple[int, int, int],
         dh0: int,
-        by_weights: tuple[int, int, int, int],
+        by_weights: tuple[int, int, int, int, int],
         reverse: bool,
         gates: Gates | None = None,
         more: Extras | None = None,
         drestart: int = 0,
         add_dx: bool = False,
     ) -> None:
-        """:meth:`backward` like :meth:`forward_at`; dh_n, dh0 and dW, dU, db_i, db_h contiguous.
+        """:meth:`backward` like :meth:`forward_at`; dh_n, dh0 and dW, dU, db_i, db_h, dgain contiguous.
 
         dy, dh_n, dx and all of ``by_weights`` may be at address 0: zeros, or not wanted. ``add_dx`` adds to dx; the
         gradient by the state of the restarts is always added.
@@ -289,12 +294,12 @@ class Layer:
             steps, batch, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, native, more, drestart
         )
 
-    def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int) -> bool:
+    def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, gain_hh: int = 0) -> bool:
         """Whether the weights at these addresses (a bias may be 0) are those the layer was made of, bit for bit.
 
         They must have the layer's shapes and be contiguous. A layer made without ``keep`` holds none.
         """
-        return bool(self._native.holds_at(weight_ih, weight_hh, bias_ih, bias_hh, self.reset_after))
+        return bool(self._native.holds_at(weight_ih, weight_hh, bias_ih, bias_hh, gain_hh, self.reset_after))
 
     def step(self, x: Array, h: Array, out: Array | None = None) -> Array:
         """One step: x [B, I] and h [B, H] to the next state [B, H], in ``out`` where it is given."""

@@ -14,8 +14,10 @@ from grus.torch import ops
 from grus.torch.ops import Extras, Weights
 
 T, I = 7, 5  # noqa: E741
-OPTIONS = ["skip", "restart", "zone", "zone_all", "drop"]
-together = pytest.mark.parametrize("chosen", [*([name] for name in OPTIONS), ["skip", "restart", "zone", "drop"]])
+OPTIONS = ["skip", "restart", "zone", "zone_all", "drop", "norm"]
+together = pytest.mark.parametrize(
+    "chosen", [*([name] for name in OPTIONS), ["skip", "restart", "zone", "drop"], OPTIONS]
+)
 
 
 def problem(chosen: list[str], B: int, H: int, D: int) -> dict[str, Any]:
@@ -35,9 +37,48 @@ def problem(chosen: list[str], B: int, H: int, D: int) -> dict[str, Any]:
         "h0": torch.randn(D, B, H),
         "starts": [torch.randn(B, H) if "restart" in chosen else None for _ in range(D)],
         "weights": [torch.randn(shape) * 0.4 for _ in range(D) for shape in shapes],
+        "norms": [0.3 + 0.5 * torch.rand(3 * H) for _ in range(2 * D)] if "norm" in chosen else [],
         "extras": extras,
         "by": [torch.randn(T, B, D * H), torch.randn(D, B, H), *(torch.randn(T, B, H) for _ in range(3 * D))],
     }
+
+
+def spelled_out(
+    x: Tensor, h0: Tensor, directions: list[Weights], norms: list[Tensor], extras: list[Extras], reset_after: bool
+) -> tuple[Tensor, Tensor, list[ops.Gates]]:
+    """The formulas a step at a time, as one would write them with ``torch.where`` and ``layer_norm``."""
+    hidden = h0.shape[-1]
+
+    def norm(a: Tensor, gain: Tensor | None) -> Tensor:
+        if gain is None:
+            return a
+        return torch.nn.functional.layer_norm(a, a.shape[-1:]) * gain
+
+    outputs, last, gates = [], [], []
+    for d, ((W, U, b_i, b_h), more) in enumerate(zip(directions, extras, strict=True)):
+        assert W is not None and b_i is not None and b_h is not None
+        gain_i, gain_h = norms[2 * d : 2 * d + 2] if norms else (torch.ones(0), torch.ones(0))
+        rz, n_ = slice(0, 2 * hidden), slice(2 * hidden, None)
+        parts = [(norm(x @ W[p].T, gain_i[p] if norms else None) + b_i[p]) for p in (rz, n_)]
+        h, ys, found = h0[d], [None] * T, [None] * T
+        for t in reversed(range(T)) if d else range(T):
+            skip = torch.zeros(x.shape[1], 1, dtype=torch.bool) if more.skip is None else more.skip[t, :, None]
+            if more.restart is not None:
+                h = torch.where(more.restart[t, :, None] & ~skip, more.start, h)
+            seen = h if more.drop is None else h * more.drop
+            u = norm(seen @ U[rz].T, gain_h[rz] if norms else None) + b_h[rz]
+            r, z = torch.sigmoid(parts[0][t] + u).chunk(2, -1)
+            u_n = norm((seen if reset_after else r * seen) @ U[n_].T, gain_h[n_] if norms else None) + b_h[n_]
+            n = torch.tanh(parts[1][t] + (r * u_n if reset_after else u_n))
+            zone = more.zone[t] if isinstance(more.zone, Tensor) else more.zone
+            kept = zone + (1 - zone) * z
+            h = torch.where(skip, h, kept * h + (1 - kept) * n)
+            ys[t] = torch.where(skip, 0.0, h)
+            found[t] = [torch.where(skip, 0.0, gate) for gate in (r, z, n)]
+        outputs.append(torch.stack(ys))
+        last.append(h)
+        gates.append(ops.Gates(*(torch.stack(gate) for gate in zip(*found, strict=True))))
+    return torch.cat(outputs, -1), torch.stack(last), gates
 
 
 def solve(
@@ -55,13 +96,14 @@ def solve(
         zone = more.zone.to(dtype) if isinstance(more.zone, Tensor) else more.zone
         extras.append(more._replace(start=start, zone=zone, drop=None if more.drop is None else more.drop.to(dtype)))
     directions = [Weights(*weights[i : i + 4]) for i in range(0, len(weights), 4)]
+    norms = [leaf(gain) for gain in given["norms"]]
     gates: list[ops.Gates] | None = [] if with_gates else None
     if plain:
-        y, h_n = ops.plain.layer(x, h0, directions, options["reset_after"], extras)
-        if gates is not None:
-            gates += ops._plain_gates(x, h0, y, directions, options["reset_after"], extras)
+        y, h_n, gates = spelled_out(x, h0, directions, norms, extras, options["reset_after"])
     else:
-        y, h_n = ops.layer(x, h0, directions, extras=extras, gates=gates, **options)
+        pairs = [ops.Norms(*norms[i : i + 2]) for i in range(0, len(norms), 2)] or None
+        y, h_n = ops.layer(x, h0, directions, extras=extras, gates=gates, norms=pairs, **options)
+    gates = gates if with_gates else []
     results = [y, h_n, *(gate for each in gates or () for gate in each)]
     names = ["y", "h_n", *(f"{name}{d}" for d in range(len(directions)) for name in "rzn")]
     given_by = [by.to(dtype) for by in given["by"]]
@@ -70,6 +112,7 @@ def solve(
     inputs |= {
         f"{name}{d}": w for d, own in enumerate(directions) for name, w in zip(Weights._fields, own, strict=True)
     }
+    inputs |= {f"gain{i}": gain for i, gain in enumerate(norms)}
     inputs = {name: tensor for name, tensor in inputs.items() if tensor is not None}
     gradients = torch.autograd.grad(loss, list(inputs.values()))
     found = dict(zip(names, results, strict=False)) | {f"d{n}": g for n, g in zip(inputs, gradients, strict=True)}

@@ -18,10 +18,11 @@ from torch.autograd import forward_ad
 
 from grus import kernels
 from grus.torch import plain
-from grus.torch.plain import Extras, Gates, Weights
+from grus.torch.plain import Extras, Gates, Norms, Weights
 
-__all__ = ["Extras", "Gates", "Weights", "layer"]
+__all__ = ["Extras", "Gates", "Norms", "Weights", "layer"]
 
+_NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # what a tensor has that Python code does not look into
 SAVED_FLOATS = 3 << 19  # of gates that a layer and direction keeps for the backward pass, at least: 6 MB
 
 
@@ -34,56 +35,104 @@ def layer(
     batch_major: bool = False,
     save_gates: bool | None = None,
     extras: Sequence[Extras] | None = None,
+    norms: Sequence[Norms] | None = None,
     gates: list[Gates] | None = None,
     ready: list[kernels.Layer] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """x [T, B, I] and h0 [D, B, H] (None: zeros) to y [T, B, D·H] and h_n [D, B, H], D directions.
 
     The second direction walks backwards in time. ``batch_major`` lays y out in memory as [B, T, D·H]. ``extras`` are
-    those of each direction. ``gates``, a list, is given the gates of each direction. ``ready`` is a list to find packed
-    weights in, and to leave them in, from one inference to the next. ``save_gates`` keeps the gates of all steps for the
-    backward pass (True), of none (False), or of as many of the last as take no more memory than the weights, their
-    gradient and an optimiser's two moments, or 6 MB (None).
+    those of each direction, and so are ``norms``, which ask for layer normalisation. ``gates``, a list, is given the
+    gates of each direction. ``ready`` is a list to find packed weights in, and to leave them in, from one inference to
+    the next. ``save_gates`` keeps the gates of all steps for the backward pass (True), of none (False), or of as many
+    of the last as take no more memory than the weights, their gradient and an optimiser's two moments, or 6 MB (None).
     """
-    if _needs_plain(x):
-        y, h_n = plain.layer(x, h0, directions, reset_after, extras)
-        if gates is not None:
-            gates += _plain_gates(x, h0, y, directions, reset_after, extras)
-        return y, h_n
-    weights = [tensor for direction in directions for tensor in direction]
-    starts = [None] * len(directions) if extras is None else [more.start for more in extras]
     options = _Options(reset_after, batch_major, save_gates, gates is not None, _prepared(extras))
+    if norms is None:
+        y, h_n, found = _layer(options, x, h0, directions, None, extras, ready)
+    else:
+        results = []
+        for d, (weights, norm) in enumerate(zip(directions, norms, strict=True)):
+            projected = plain.project(x, weights._replace(bias_ih=None))
+            a = plain.normalised(projected, norm.gain_ih, weights.bias_ih)
+            own = Weights(None, weights.weight_hh, None, weights.bias_hh)
+            start, more = None if h0 is None else h0[d : d + 1], None if extras is None else extras[d : d + 1]
+            prepared = None if options.extras is None else options.extras[d : d + 1]
+            alone = options._replace(extras=prepared, reverse=d == 1)
+            results.append(_layer(alone, a, start, [own], [norm.gain_hh], more, None))
+        y, h_n = results[0][:2]
+        if len(results) > 1:
+            y, h_n = torch.cat([result[0] for result in results], -1), torch.cat([result[1] for result in results])
+        found = [gate for result in results for gate in result[2]]
+    if gates is not None:
+        gates += [Gates(*found[i : i + 3]) for i in range(0, len(found), 3)]
+    return y, h_n
+
+
+def _layer(
+    options: _Options,
+    x: Tensor,
+    h0: Tensor | None,
+    directions: Sequence[Weights],
+    gains: Sequence[Tensor | None] | None,
+    extras: Sequence[Extras] | None,
+    ready: list[kernels.Layer] | None,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """y, h_n and the gates, r, z and n of each direction, where the options ask for them."""
+    gains = [None] * len(directions) if gains is None else gains
+    if _needs_operators(x, h0, directions):
+        from grus.torch import operators  # which are made of what is here
+
+        own = {"reset_after": options.reset_after, "batch_major": options.batch_major, "reverse": options.reverse}
+        wanted = {"save_gates": options.save_gates, "gates": options.gates}
+        return operators.layer(x, h0, directions, gains, extras, **own, **wanted)
+    if _needs_plain(x):
+        y, h_n = plain.layer(x, h0, directions, options.reset_after, extras, gains, options.reverse)
+        return y, h_n, _plain_gates(options, x, h0, y, directions, gains, extras) if options.gates else []
+    weights = [tensor for pair in zip(directions, gains, strict=True) for tensor in (*pair[0], pair[1])]
+    starts = [None] * len(directions) if extras is None else [more.start for more in extras]
     tensors = [tensor for tensor in (x, h0, *starts, *weights) if tensor is not None]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         y, h_n, *found = _Layer.apply(options, x, h0, *starts, *weights)  # type: ignore[no-untyped-call]
     else:
-        packed = _ready(directions, options, ready)
+        packed = _ready(weights, options, ready)
         rooms = [_room(options, one, *x.shape[:2]) for one in packed] if options.gates else [None] * len(packed)
         y, h_n = _forward(options, x, h0, starts, packed, rooms)
         found = _views(options, x, rooms, h_n) if options.gates else []
-    if gates is not None:
-        gates += [Gates(*found[i : i + 3]) for i in range(0, len(found), 3)]
-    return options.time_major(y), h_n
+    return options.time_major(y), h_n, found
+
+
+def _needs_operators(x: Tensor, h0: Tensor | None, directions: Sequence[Weights]) -> bool:
+    """Whether addresses are not for us: a compiler, tracer, dispatch mode or transform looks on, or a subclass does."""
+    if forward_ad._current_level >= 0:
+        return False
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._len_torch_dispatch_stack():
+        return True
+    if torch._C._are_functorch_transforms_active():
+        return True
+    seen = (x, directions[0].weight_hh) if h0 is None else (x, directions[0].weight_hh, h0)
+    return any(type(tensor).__torch_dispatch__ is not _NO_DISPATCH for tensor in seen)
 
 
 def _needs_plain(x: Tensor) -> bool:
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-    return x.dtype != torch.float32 or x.device.type != "cpu" or transformed
+    return x.dtype != torch.float32 or x.device.type != "cpu" or forward_ad._current_level >= 0
 
 
 def _plain_gates(
+    options: _Options,
     x: Tensor,
     h0: Tensor | None,
     y: Tensor,
     directions: Sequence[Weights],
-    reset_after: bool,
+    gains: Sequence[Tensor | None],
     extras: Sequence[Extras] | None,
-) -> list[Gates]:
+) -> list[Tensor]:
     hidden = directions[0].weight_hh.shape[1]
-    found = []
+    found: list[Tensor] = []
     for d, weights in enumerate(directions):
         own, more = y[..., d * hidden : (d + 1) * hidden], Extras() if extras is None else extras[d]
-        found.append(plain.gates(x, None if h0 is None else h0[d], own, weights, reset_after, more, d == 1))
+        first, back = None if h0 is None else h0[d], options.reverse or d == 1
+        found += plain.gates(x, first, own, weights, options.reset_after, more, back, gains[d])
     return found
 
 
@@ -93,6 +142,7 @@ class _Options(NamedTuple):
     save_gates: bool | None = None
     gates: bool = False  # as results
     extras: Sequence[tuple[Extras, Tensor | None]] | None = None  # and their marks uint8 [T, B]
+    reverse: bool = False  # the only direction walks backwards in time
 
     def time_major(self, y: Tensor) -> Tensor:
         """y as it lies in memory, seen as [T, B, D·H]."""
@@ -147,37 +197,43 @@ def _pack(
     options: _Options, weights: Sequence[Tensor | None], *, training: bool = False, keep: bool = False
 ) -> list[kernels.Layer]:
     packed = []
-    for index in range(0, len(weights), 4):
-        own = [None if w is None else w.detach().resolve_neg().contiguous() for w in weights[index : index + 4]]
-        W, U = own[:2]
-        assert W is not None and U is not None
+    for index in range(0, len(weights), 5):
+        own = [None if w is None else w.detach().resolve_neg().contiguous() for w in weights[index : index + 5]]
         addresses = [0 if w is None else w.data_ptr() for w in own]
-        sizes = W.shape[1], U.shape[1]
         packed.append(
-            kernels.Layer.at(*sizes, tuple(addresses), options.reset_after, training=training, keep=keep)  # type: ignore[arg-type]
+            kernels.Layer.at(*_sizes(own), tuple(addresses), options.reset_after, training=training, keep=keep)  # type: ignore[arg-type]
         )
     return packed
 
 
-def _ready(directions: Sequence[Weights], options: _Options, ready: list[kernels.Layer] | None) -> list[kernels.Layer]:
+def _sizes(weights: Sequence[Tensor | None]) -> tuple[int, int]:
+    """I and H."""
+    W, U = weights[:2]
+    assert U is not None
+    return U.shape[0] if W is None else W.shape[1], U.shape[1]
+
+
+def _ready(
+    weights: Sequence[Tensor | None], options: _Options, ready: list[kernels.Layer] | None
+) -> list[kernels.Layer]:
     """The packed weights for an inference: those in ``ready`` while they are the same.
 
     They are compared bit by bit, which costs less than a step, for no counter sees what is written through ``.data``.
     """
-    weights = [tensor for direction in directions for tensor in direction]
     if ready is None or not all(tensor is None or tensor.is_contiguous() for tensor in weights):
         return _pack(options, weights)
     found = list(ready)
-    same = (_same(packed, weights, options) for packed, weights in zip(found, directions, strict=False))
-    if not (len(found) == len(directions) and all(same)):
+    same = (_same(packed, weights[5 * d : 5 * d + 5], options) for d, packed in enumerate(found))
+    if not (len(found) == len(weights) // 5 and all(same)):
         found = ready[:] = _pack(options, weights, keep=True)
     return found
 
 
-def _same(packed: kernels.Layer, weights: Weights, options: _Options) -> bool:
-    made_for = (packed.hidden_size, packed.input_size, packed.reset_after)
-    wanted = (weights.weight_hh.shape[1], weights.weight_ih.shape[1], options.reset_after)
-    return made_for == wanted and packed.holds_at(*(0 if t is None else t.data_ptr() for t in weights))
+def _same(packed: kernels.Layer, weights: Sequence[Tensor | None], options: _Options) -> bool:
+    made_for = (packed.input_size, packed.hidden_size, packed.reset_after)
+    return made_for == (*_sizes(weights), options.reset_after) and packed.holds_at(
+        *(0 if t is None else t.data_ptr() for t in weights)
+    )
 
 
 def _sequence(tensor: Tensor | None, offset: int = 0) -> tuple[int, int, int]:
@@ -218,16 +274,21 @@ def _forward(
     for d, packed in enumerate(layers):
         last = h_n.data_ptr() + 4 * d * batch * hidden
         own, more = _sequence(out, d * hidden), options.more(d, starts[d])
-        packed.forward_at(steps, batch, _sequence(x), _first_state(h0, d), own, last, d == 1, gates[d], more)
+        back = options.reverse or d == 1
+        packed.forward_at(steps, batch, _sequence(x), _first_state(h0, d), own, last, back, gates[d], more)
     return y, h_n
 
 
-def _room(options: _Options, layer: kernels.Layer, steps: int, batch: int) -> kernels.Gates | None:
+def _room(
+    options: _Options, layer: kernels.Layer, steps: int, batch: int, normalised: bool = False
+) -> kernels.Gates | None:
     """Room for as many steps' gates as are results, or may be kept from the forward to the backward pass."""
     if not steps or not batch:
         return None
-    if options.gates or options.save_gates:
+    if options.gates or (options.save_gates and not normalised):
         return layer.gates(steps, batch)
+    if normalised:
+        return None  # the kernels need more than the gates
     weights = 3 * layer.hidden_size * (layer.input_size + layer.hidden_size)
     save = min(steps, max(SAVED_FLOATS, 4 * weights) // (4 * batch * layer.hidden_size))
     return layer.gates(steps, batch, save=save) if save and options.save_gates is None else None
@@ -254,9 +315,9 @@ class _Layer(torch.autograd.Function):
         ctx: Any, options: _Options, x: Tensor, h0: Tensor | None, *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
         """``tensors``: the starts of the D directions, then their weights."""
-        starts, weights = tensors[: len(tensors) // 5], tensors[len(tensors) // 5 :]
+        starts, weights = tensors[: len(tensors) // 6], tensors[len(tensors) // 6 :]
         layers = _pack(options, weights, training=True)
-        gates = [_room(options, packed, *x.shape[:2]) for packed in layers]
+        gates = [_room(options, packed, *x.shape[:2], weights[4] is not None) for packed in layers]
         y, h_n = _forward(options, x, h0, starts, layers, gates)
         results = _views(options, x, gates, h_n) if options.gates else []
         ctx.options, ctx.layers, ctx.gates = options, layers, gates
@@ -267,7 +328,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, *dgates: Tensor | None) -> Any:
         D = len(ctx.layers)
-        x, h0, y, *tensors = ctx.saved_tensors[: 3 + 5 * D]
+        x, h0, y, *tensors = ctx.saved_tensors[: 3 + 6 * D]
         given = _Given(x, h0, tensors[:D], tensors[D:])
         wanted = ctx.needs_input_grad[1:]
         by_gates = any(gradient is not None for gradient in dgates)
@@ -311,10 +372,15 @@ def _gradients(
         _ = dx is not None and dx.zero_()
         _ = dh0.zero_() if dh_n is None else dh0.copy_(dh_n)
     for d, packed in enumerate(ctx.layers):
-        own: list[Tensor | None] = [None] * 4
+        own: list[Tensor | None] = [None] * 5
         if any(by_weights):
-            sizes = (3 * hidden, packed.input_size), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,)
-            own = [_new(size).zero_() if empty else _new(size) for size in sizes]
+            given_own = given.weights[5 * d : 5 * d + 5]
+            sizes = (3 * hidden, packed.input_size), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,), (3 * hidden,)
+            # biases that are not there have gradients all the same, W and b_i of a projected x have none
+            left_out = (False,) * 4 + (True,) if given_own[4] is None else (True, False, True, False, False)
+            own = [None if out else _new(size) for out, size in zip(left_out, sizes, strict=True)]
+            for gradient in own:
+                _ = empty and gradient is not None and gradient.zero_()
         if not empty:
             at = 4 * d * batch * hidden
             start, dstart = given.starts[d], dstarts[d]
@@ -330,13 +396,13 @@ def _gradients(
                 _sequence(dx),
                 dh0.data_ptr() + at,
                 tuple(0 if gradient is None else gradient.data_ptr() for gradient in own),
-                d == 1,
+                options.reverse or d == 1,
                 ctx.gates[d],
                 options.more(d, start),
                 0 if dstart is None else dstart.data_ptr(),
                 add_dx=d == 1,
             )
-        gradients += [g if want else None for g, want in zip(own, by_weights[4 * d : 4 * d + 4], strict=True)]
+        gradients += [g if want else None for g, want in zip(own, by_weights[5 * d : 5 * d + 5], strict=True)]
     return gradients
 
 
@@ -352,28 +418,30 @@ def _plain_gradients(
     Without ``y`` that is the gradients by x, h0, the starts and the weights from those by y, h_n and the gates, in
     their turn differentiable. With it, from those by the gates alone, taken as functions of y too: by y first.
     """
-    directions = [Weights(*given.weights[i : i + 4]) for i in range(0, len(given.weights), 4)]
+    D = len(given.starts)
+
+    def split(tensors: Sequence[Any]) -> tuple[list[Weights], list[Tensor | None]]:
+        return [Weights(*tensors[5 * d : 5 * d + 4]) for d in range(D)], [tensors[5 * d + 4] for d in range(D)]
+
     with torch.enable_grad():
-        if y is None:
+        if again := y is None:
             inputs = [given.x, given.h0, *given.starts, *given.weights]
+            directions, gains = split(given.weights)
             extras = options.plain_extras(given.starts)
-            y, h_n = plain.layer(given.x, given.h0, directions, options.reset_after, extras)
+            y, h_n = plain.layer(given.x, given.h0, directions, options.reset_after, extras, gains, options.reverse)
             results = [options.time_major(y), h_n]
             if any(gradient is not None for gradient in by_results[2:]):
-                found = _plain_gates(given.x, given.h0, y, directions, options.reset_after, extras)
-                results += [gate for gates in found for gate in gates]
-            again = True
+                results += _plain_gates(options, given.x, given.h0, y, directions, gains, extras)
         else:
             inputs = [
                 None if tensor is None else tensor.detach().requires_grad_()
                 for tensor in (y, given.x, given.h0, *given.starts, *given.weights)
             ]
-            y, x, h0, *rest = inputs  # type: ignore[assignment]
+            y, x, h0, *rest = inputs
             assert y is not None and x is not None
-            extras = options.plain_extras(rest[: len(directions)])
-            directions = [Weights(*rest[i : i + 4]) for i in range(len(directions), len(rest), 4)]  # type: ignore[arg-type]
-            found = _plain_gates(x, h0, options.time_major(y), directions, options.reset_after, extras)
-            results, again = [gate for gates in found for gate in gates], False
+            directions, gains = split(rest[D:])
+            extras = options.plain_extras(rest[:D])
+            results = _plain_gates(options, x, h0, options.time_major(y), directions, gains, extras)
         pairs = [(a, g) for a, g in zip(results, by_results, strict=False) if g is not None]
         sources = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want and tensor is not None]
         outputs, grads = [a for a, _ in pairs], [g for _, g in pairs]

@@ -1,0 +1,135 @@
+// What a chunk adds to the gradients by x and by the weights, each as one product over its rows.
+
+namespace {
+
+// dx = [dn, dr, dz] W for the steps [begin, end) of the chunk and rows of the batch [b0, b1). Where x is projected
+// already it is [dr, dz, dn].
+void input_gradient(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
+    const gru_packed *w = c.w;
+    const gru_backward *f = c.f;
+    int64_t K = 3 * w->HP;
+    runs(begin, end, b0, b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
+        const float *gates = c.row(s, b);
+        int64_t gates_row = along_t ? f->B * c.row_size() : c.row_size();
+        float *dx = f->dx + c.t(s) * f->dx_t + b * f->dx_b;
+        int64_t dx_row = along_t ? (f->reverse ? -f->dx_t : f->dx_t) : f->dx_b;
+        if (w->gain) {
+            const int order[3] = {DR, DZ, DN};
+            for (int64_t row = 0; row < rows; row++)
+                for (int64_t unit = 0; unit < w->H; unit += V)
+                    for (int g = 0; g < 3; g++)
+                        store_some(dx + row * dx_row + g * w->H + unit,
+                                   load(gates + row * gates_row + order[g] * w->HP + unit), w->H - unit);
+            return;
+        }
+        cover<1>(rows, 0, tiles(w->I), [&](auto R, auto P, int64_t row, int64_t j) {
+            vec sums[R.value][P.value];
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
+            dot<R.value, P.value, 1>(sums, gates + row * gates_row, gates_row, 1, w->Wt + j * K * V, K * V, K);
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) {
+                    float *to = dx + (row + r) * dx_row + (j + p) * V;
+                    int64_t left = w->I - (j + p) * V;
+                    store_some(to, f->add_dx ? add(load_some(to, left), sums[r][p]) : sums[r][p], left);
+                }
+        });
+    });
+}
+
+// The chunk's x, h (and r h) in panels [tile][row][V], a row being s B + b: the right sides of the weight gradients.
+struct operands {
+    float *x, *h, *rh;
+    int64_t rows;
+};
+
+GRUS_INLINE operands operands_of(const walk &c) {
+    int64_t rows = c.steps * c.f->B;
+    float *x = c.f->rows, *h = x + (c.w->gain ? 0 : tiles(c.w->I) * rows * V),
+          *rh = c.w->reset_after ? h : h + c.w->HP * rows;
+    return {x, h, rh, rows};
+}
+
+void gather(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
+    const gru_packed *w = c.w;
+    operands to = operands_of(c);
+    chunk_runs(c, begin, end, b0, b1, [&](const run &q) {
+        for (int64_t i = 0; i < q.rows; i++) {
+            int64_t row = q.step(i) * c.f->B + q.batch(i);
+            bool skipped = c.skipped(q.step(i), q.batch(i));  // zero times its x, which may be anything
+            for (int64_t j = 0; j < (w->gain ? 0 : tiles(w->I)); j++) {
+                vec x = load_some(q.x + i * q.x_row + j * V, w->I - j * V);
+                store(to.x + (j * to.rows + row) * V, skipped ? splat(0.0f) : x);
+            }
+            for (int64_t j = 0; j < tiles(w->H); j++) {
+                vec h = load_some(q.seen + i * q.h_row + j * V, w->H - j * V);
+                store(to.h + (j * to.rows + row) * V, h);
+                if (!w->reset_after)
+                    store(to.rh + (j * to.rows + row) * V,
+                          mul(h, load(q.gates + i * q.gates_row + DU * w->HP + j * V)));
+            }
+        }
+    });
+}
+
+// out[m, :] (+)= Σ_rows gates[row, slot, m] * panels[row, :] for units m0 to m1 - 1; a chunk's sum is added as a whole
+void outer(const walk &c, int slot, int64_t m0, int64_t m1, const float *panel, int64_t rows, float *out, int64_t n,
+           bool fresh) {
+    const float *a = c.f->gates + slot * c.w->HP + m0;
+    out += m0 * n;
+    cover<1>(m1 - m0, 0, tiles(n), [&](auto R, auto P, int64_t m, int64_t j) {
+        vec sums[R.value][P.value];
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
+        dot<R.value, P.value, 1>(sums, a + m, 1, c.row_size(), panel + j * rows * V, rows * V, rows);
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) {
+                float *at = out + (m + r) * n + (j + p) * V;
+                int64_t left = n - (j + p) * V;
+                store_some(at, fresh ? sums[r][p] : add(load_some(at, left), sums[r][p]), left);
+            }
+    });
+}
+
+// out[m] (+)= Σ_rows of a slot, or of the product of two
+template <class F>
+void column_sums(const walk &c, int64_t m0, int64_t m1, int64_t rows, float *out, bool fresh, F at) {
+    for (int64_t m = m0; m < m1; m += V) {
+        vec sum = splat(0.0f);
+        for (int64_t first = 0; first < rows; first += BLOCK) {  // as in dot
+            vec block = splat(0.0f);
+            for (int64_t row = first; row < least(first + BLOCK, rows); row++)
+                block = add(block, at(c.f->gates + row * c.row_size() + m, m1 - m));
+            sum = add(sum, block);
+        }
+        store_some(out + m, fresh ? sum : add(load_some(out + m, m1 - m), sum), m1 - m);
+    }
+}
+
+void weight_gradients(const walk &c, int64_t m0, int64_t m1, bool fresh) {
+    const gru_backward *f = c.f;
+    int64_t H = c.w->H, HP = c.w->HP, I = c.w->I;
+    operands from = operands_of(c);
+    // slots of the gates r, z, n in what comes from W x, from U h, and from U h before it was normalised
+    const int by_input[3] = {DR, DZ, DN}, by_state[3] = {DR, DZ, c.w->reset_after ? DU : DN};
+    const int raw[3] = {RAW_R, RAW_Z, RAW_N}, unit[3] = {UNIT_R, UNIT_Z, UNIT_N};
+    for (int g = 0; g < 3; g++) {
+        auto sums = [&](int slot, float *out) {
+            column_sums(c, m0, m1, from.rows, out + g * H, fresh,
+                        [=](const float *row, int64_t left) { return load_some(row + slot * HP, left); });
+        };
+        const float *h = g == 2 ? from.rh : from.h;
+        outer(c, c.w->gain ? raw[g] : by_state[g], m0, m1, h, from.rows, f->dU + g * H * H, H, fresh);
+        sums(by_state[g], f->db_h);
+        if (c.w->gain) {
+            column_sums(c, m0, m1, from.rows, f->dgain + g * H, fresh, [=](const float *row, int64_t left) {
+                return mul(load_some(row + by_state[g] * HP, left), load_some(row + unit[g] * HP, left));
+            });
+        } else {
+            outer(c, by_input[g], m0, m1, from.x, from.rows, f->dW + g * H * I, I, fresh);
+            sums(by_input[g], f->db_i);
+        }
+    }
+}
+
+}  // namespace
