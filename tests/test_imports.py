@@ -7,12 +7,18 @@ import subprocess
 import sys
 
 HEAVY = {"torch", "pandas", "matplotlib", "pyarrow", "tqdm", "scipy", "safetensors"}
+HEAVY |= {"onnx", "onnxruntime", "h5py", "keras", "tensorflow", "jax", "flax"}
 FREE_OF_TORCH = [
     "grus",
+    "grus.calibration",
     "grus.errors",
+    "grus.exact",
+    "grus.export",
     "grus.files",
+    "grus.interop",
     "grus.kernels",
     "grus.model",
+    "grus.quantized",
     "grus.reference",
     "grus.session",
     "grus.spec",

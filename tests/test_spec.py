@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grus.errors import InputError
+from grus.fields import MAX_SIZE
 from grus.spec import (
     GRU,
     MAX_DEPTH,
-    MAX_SIZE,
     Activation,
     Block,
     Bypass,

@@ -6,6 +6,7 @@ The public API by name; NumPy is all that importing it loads. PyTorch's layer is
 
 from __future__ import annotations
 
+from grus.calibration import quantize
 from grus.errors import InputError
 from grus.kernels import get_num_threads, set_num_threads
 from grus.model import Model, load
@@ -20,6 +21,7 @@ __all__ = [
     "__version__",
     "get_num_threads",
     "load",
+    "quantize",
     "set_num_threads",
 ]
 

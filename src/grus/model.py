@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,39 +15,43 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.files import write_whole
+from grus.quantized import check, layout
 from grus.spec import Spec, parameters
 
 __all__ = ["Model", "load"]
 
 FORMAT = "1"  # of the file; a reader refuses a newer one
+TYPES = {"float32": "F32", "int8": "I8"}  # as .safetensors files name them
 
 
 class Model:
-    """A spec and its float32 arrays by name: what training makes and every backend interprets.
+    """A spec and its arrays by name: what training makes and every backend interprets.
 
-    Raises InputError when an array is missing, unknown, of another shape than ``parameters(spec.blocks)`` says, of
-    another type than float32, or holds NaN or infinity.
+    Raises InputError when an array is missing, unknown, of another shape or type than ``grus.quantized.layout(spec)``
+    says (float32, but for a model with ``spec.precision`` "w8a16"), or holds NaN or infinity.
     """
 
-    def __init__(self, spec: Spec, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-        expected = parameters(spec.blocks)
+    def __init__(self, spec: Spec, arrays: Mapping[str, NDArray[Any]]) -> None:
+        expected = layout(spec)
         missing, unknown = sorted(set(expected) - set(arrays)), sorted(set(arrays) - set(expected))
         if missing or unknown:
             raise InputError(f"the arrays do not fit the spec: missing {missing[:4]}, not in the spec {unknown[:4]}")
-        for name, shape in expected.items():
+        for name, (shape, dtype) in expected.items():
             array = arrays[name]
             if not isinstance(array, np.ndarray):
                 raise InputError(f"array {name!r} is a {type(array).__name__}, expected a NumPy array")
-            if array.shape != shape or array.dtype != np.float32:
-                raise InputError(f"array {name!r} is {array.dtype}{array.shape}, expected float32{shape}")
+            if array.shape != shape or array.dtype != dtype:
+                raise InputError(f"array {name!r} is {array.dtype}{array.shape}, expected {dtype}{shape}")
             if not np.isfinite(array).all():
                 raise InputError(f"array {name!r} holds NaN or infinity")
+        if spec.precision != "float32":
+            check(spec, arrays)
         self.spec = spec
-        self.arrays: Mapping[str, NDArray[np.float32]] = MappingProxyType({n: arrays[n] for n in expected})
+        self.arrays: Mapping[str, NDArray[Any]] = MappingProxyType({n: arrays[n] for n in expected})
 
     @property
     def num_parameters(self) -> int:
-        return sum(array.size for array in self.arrays.values())
+        return sum(math.prod(shape) for shape in parameters(self.spec.blocks).values())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one .safetensors file, whole or not at all (temporary file, fsync, rename).
@@ -101,11 +106,11 @@ def _read(file: Any) -> Model:
         raise InputError(f"has format {version!r}, this Grus reads {FORMAT!r}: update Grus")
     try:
         spec = Spec.from_json(metadata["grus.spec"])
-        expected, stored = parameters(spec.blocks), set(file.keys())
+        expected, stored = layout(spec), set(file.keys())
         for key in stored & set(expected):
-            dtype = file.get_slice(key).get_dtype()
-            if dtype != "F32":  # some have no counterpart in NumPy to be read as
-                raise InputError(f"array {key!r} is {dtype}, expected F32")
+            dtype, kind = file.get_slice(key).get_dtype(), TYPES[expected[key][1].name]
+            if dtype != kind:  # some have no counterpart in NumPy to be read as
+                raise InputError(f"array {key!r} is {dtype}, expected {kind}")
         arrays = {key: file.get_tensor(key) for key in expected if key in stored}
         return Model(spec, arrays | {key: np.empty(0) for key in stored - set(expected)})
     except InputError as error:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from grus import kernels
+from grus import kernels, quantized
 from grus.errors import InputError
 from grus.model import Model
 from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual
@@ -61,7 +61,11 @@ class Session:
     def __init__(self, model: Model, *, isa: str | None = None) -> None:
         if not isinstance(model, Model):
             raise InputError(f"model is a {type(model).__name__}, expected a grus.Model: grus.load(path) reads one")
-        self._chain = _Chain(model.spec.blocks, model.arrays, "", isa)
+        self._chain: _Operation = (
+            _Chain(model.spec.blocks, model.arrays, "", isa)
+            if model.spec.precision == "float32"
+            else quantized.Chain(model.spec, model.arrays)
+        )
         self._input_size = model.spec.input_size
         self._hidden_sizes = tuple(_hidden_sizes(model.spec.blocks))
         self._streams = not _has(model.spec.blocks, lambda gru: gru.bidirectional)

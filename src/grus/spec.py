@@ -11,12 +11,13 @@ import dataclasses
 import itertools
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from grus.errors import InputError
+from grus.fields import check, check_flags, check_sizes
+from grus.task import Categorical, Forecast, Numeric
 
 __all__ = [
     "GRU",
@@ -33,23 +34,8 @@ __all__ = [
     "parameters",
 ]
 
-MAX_SIZE = 1 << 24  # no size in a spec is larger: a hostile file cannot make products overflow
-MAX_LAYERS = 256  # nor can it make the list of its parameters endless
+MAX_LAYERS = 256  # a hostile file cannot make the list of a block's parameters endless
 MAX_DEPTH = 16  # blocks inside blocks
-MAX_SEASON = 10_000  # steps in a cycle
-
-
-def _check_sizes(owner: object, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if type(value) is not int or not 1 <= value <= MAX_SIZE:
-            raise InputError(f"{type(owner).__name__}.{name} is {value!r}, expected an integer from 1 to {MAX_SIZE}")
-
-
-def _check_flags(owner: object, *names: str) -> None:
-    for name in names:
-        if type(getattr(owner, name)) is not bool:
-            raise InputError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, expected True or False")
 
 
 def _check_chain(owner: object, name: str, blocks: Sequence[Block]) -> None:
@@ -73,10 +59,10 @@ class GRU:
     reset_after: bool = True
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "input_size", "hidden_size", "num_layers")
+        check_sizes(self, "input_size", "hidden_size", "num_layers")
         if self.num_layers > MAX_LAYERS:
             raise InputError(f"GRU.num_layers is {self.num_layers}, expected at most {MAX_LAYERS}")
-        _check_flags(self, "bias", "bidirectional", "reset_after")
+        check_flags(self, "bias", "bidirectional", "reset_after")
 
     @property
     def directions(self) -> int:
@@ -96,8 +82,8 @@ class Linear:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "input_size", "output_size")
-        _check_flags(self, "bias")
+        check_sizes(self, "input_size", "output_size")
+        check_flags(self, "bias")
 
 
 @dataclass(frozen=True)
@@ -108,7 +94,7 @@ class Activation:
     function: Literal["relu", "tanh", "sigmoid"]
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "size")
+        check_sizes(self, "size")
         if self.function not in ("relu", "tanh", "sigmoid"):
             raise InputError(f"Activation.function is {self.function!r}, expected 'relu', 'tanh' or 'sigmoid'")
 
@@ -129,7 +115,7 @@ class Bypass:
     blocks: tuple[Block, ...]
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "size")
+        check_sizes(self, "size")
         _check_chain(self, "blocks", self.blocks)
 
     @property
@@ -189,112 +175,20 @@ Block: TypeAlias = GRU | Linear | Activation | Bypass | Residual | Mean
 BLOCKS = (GRU, Linear, Activation, Bypass, Residual, Mean)
 
 
-def _check(owner: object, name: str, good: bool, expected: str) -> None:
-    if not good:
-        raise InputError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, expected {expected}")
-
-
-def _is_tuple(value: object, *kinds: type) -> bool:
-    return isinstance(value, tuple) and all(type(v) in kinds for v in value)
-
-
-def _within(value: object, least: float, most: float = sys.float_info.max) -> bool:
-    return type(value) in (int, float) and least <= value <= most  # type: ignore[operator]
-
-
-@dataclass(frozen=True)
-class Numeric:
-    """A covariate of numbers, standardised as (value - mean) / std; a missing value becomes 0."""
-
-    name: str
-    mean: float
-    std: float
-
-    def __post_init__(self) -> None:
-        _check(self, "name", type(self.name) is str and self.name != "", "a column name")
-        _check(self, "mean", _within(self.mean, -sys.float_info.max), "a finite number")
-        _check(self, "std", _within(self.std, sys.float_info.min), "a finite number above 0")
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """A covariate of names, one feature each: 1 for its own, 0 elsewhere."""
-
-    name: str
-    categories: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        _check(self, "name", type(self.name) is str and self.name != "", "a column name")
-        different = _is_tuple(self.categories, str) and 0 < len(self.categories) == len(set(self.categories))
-        _check(self, "categories", different, "a tuple of different names")
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """How a forecaster prepares its steps and reads its output (``grus.tasks.forecast`` interprets it).
-
-    horizon: steps ahead. window: steps the GRU reads. quantiles: levels, rising, 0.5 among them.
-    frequency: pandas' name. season: steps in a cycle, 1 for none.
-    scale: "log" for forecasts of log y, else "linear". floor: the least unit of y on the linear scale.
-    lags: values of y in the features of a step. smoothing: weight of the newest value in a step's level, 1 for the
-    value alone. shrinkage: how doubtful a seasonal pattern must look to be drawn to none; 0 takes it as it is.
-    past, future, static: the covariates known up to the present, over the horizon too, and one value a series.
-    calibration: for each quantile, the factor on its distance from the median.
-    trained_until: (series, the last time it was trained on); the series "*" stands for all that are not listed.
-    """
-
-    horizon: int
-    window: int
-    quantiles: tuple[float, ...]
-    frequency: str
-    season: int
-    scale: Literal["log", "linear"] = "linear"
-    floor: float = 1.0
-    lags: int = 1
-    smoothing: float = 0.7
-    shrinkage: float = 3.0
-    past: tuple[Numeric, ...] = ()
-    future: tuple[Numeric, ...] = ()
-    static: tuple[Numeric | Categorical, ...] = ()
-    calibration: tuple[float, ...] = ()
-    trained_until: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, "horizon", "window", "season", "lags")
-        _check(self, "season", self.season <= MAX_SEASON, f"at most {MAX_SEASON}")
-        levels, factors, ends = self.quantiles, self.calibration, self.trained_until
-        rising = _is_tuple(levels, float) and list(levels) == sorted({q for q in levels if 0 < q < 1} | {0.5})
-        _check(self, "quantiles", rising, "rising levels between 0 and 1, 0.5 among them")
-        _check(self, "frequency", type(self.frequency) is str and self.frequency != "", "the name of a frequency")
-        _check(self, "scale", self.scale in ("log", "linear"), "'log' or 'linear'")
-        _check(self, "floor", _within(self.floor, sys.float_info.min), "a finite number above 0")
-        _check(self, "smoothing", _within(self.smoothing, sys.float_info.min, 1), "a number above 0, at most 1")
-        _check(self, "shrinkage", _within(self.shrinkage, 0), "a finite number of at least 0")
-        numbers = _is_tuple(factors, int, float) and all(_within(c, 0) for c in factors)
-        _check(self, "calibration", numbers and len(factors) in (0, len(levels)), "a factor for each quantile, or none")
-        pairs = _is_tuple(ends, tuple) and all(len(p) == 2 and _is_tuple(p, str) for p in ends)
-        _check(self, "trained_until", pairs, "pairs of a series and a time")
-        for name in ("past", "future"):
-            _check(self, name, _is_tuple(getattr(self, name), Numeric), "a tuple of Numeric")
-        _check(self, "static", _is_tuple(self.static, Numeric, Categorical), "a tuple of Numeric and Categorical")
-        names = [c.name for c in (*self.past, *self.future, *self.static)]
-        if len(set(names)) < len(names):
-            raise InputError(f"Forecast has a covariate twice among {names}")
-
-
 @dataclass(frozen=True)
 class Spec:
     """A model without its arrays: the chain of blocks, and the task that says what goes in and what comes out."""
 
     blocks: tuple[Block, ...]
     task: Forecast | None = None
+    precision: Literal["float32", "w8a16"] = "float32"  # of the arrays: see grus.quantized.layout
 
     def __post_init__(self) -> None:
         _check_chain(self, "blocks", self.blocks)
         if _depth(self.blocks) > MAX_DEPTH:
             raise InputError(f"Spec.blocks nest more than {MAX_DEPTH} deep")
-        if self.task is not None and not isinstance(self.task, Forecast):
-            raise InputError(f"Spec.task is {self.task!r}, expected a task or None")
+        check(self, "task", self.task is None or isinstance(self.task, Forecast), "a task or None")
+        check(self, "precision", self.precision in ("float32", "w8a16"), "'float32' or 'w8a16'")
 
     @property
     def input_size(self) -> int:
@@ -327,6 +221,7 @@ _TYPES: dict[str, Any] = {c.__name__: c for c in (Spec, Forecast, Numeric, Categ
 def _encode(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {n: v for n, v in fields.items() if (n, v) != ("precision", "float32")}  # float models' files stay
         return {"type": type(value).__name__, **fields}
     return [_encode(v) for v in value] if isinstance(value, (tuple, list)) else value
 

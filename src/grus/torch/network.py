@@ -149,7 +149,12 @@ def to_model(network: Network, spec: Spec) -> Model:
 
 
 def from_model(model: Model) -> Network:
-    """A network with a copy of the model's weights, to train on or to run in PyTorch."""
+    """A network with a copy of the model's weights, to train on or to run in PyTorch.
+
+    Raises InputError for a quantised model.
+    """
+    if model.spec.precision != "float32":
+        raise InputError(f"the model is quantised ({model.spec.precision}): take the float32 model it was made of")
     network = Network(model.spec.blocks)
     network.load_state_dict({name: torch.tensor(array) for name, array in model.arrays.items()})
     return network

@@ -1,0 +1,197 @@
+"""The files of an export, put together as text and bytes."""
+
+from __future__ import annotations
+
+import struct
+import textwrap
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus import exact
+from grus.export.c99.fixed import Fixed
+from grus.export.c99.plan import plan
+from grus.export.c99.readme import readme
+from grus.export.c99.single import Single
+from grus.export.c99.text import fill, numbers
+from grus.model import Model
+from grus.quantized import Chain, to_integers
+from grus.spec import Activation, Block, Bypass, Linear, Mean, Residual
+
+__all__ = ["Export"]
+
+Array = NDArray[Any]
+
+MAGIC = 0x53555247  # "GRUS"
+C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
+
+
+def describe(blocks: Sequence[Block], indent: str) -> str:
+    """The blocks, one in a line."""
+    lines = []
+    for block in blocks:
+        if isinstance(block, Mean):
+            lines.append(f"{indent}Mean of {len(block.members)}:")
+            for index, member in enumerate(block.members):
+                lines.append(f"{indent}  member {index}:\n{describe(member, indent + '    ')}")
+        elif isinstance(block, (Bypass, Residual)):
+            around = f", {block.size} features around it" if isinstance(block, Bypass) else ", added to its input"
+            lines.append(f"{indent}{type(block).__name__}{around}:\n{describe(block.blocks, indent + '  ')}")
+        elif isinstance(block, (Linear, Activation)):
+            kind = block.function if isinstance(block, Activation) else "Linear"
+            lines.append(f"{indent}{kind}, {block.input_size} -> {block.output_size}")
+        else:
+            layers = f", {block.num_layers} layers" if block.num_layers > 1 else ""
+            reset = "after" if block.reset_after else "before"
+            lines.append(f"{indent}GRU, {block.input_size} -> {block.output_size}{layers}, reset {reset} the product")
+    return "\n".join(lines)
+
+
+@dataclass
+class Export:
+    """One export: ``files`` gives the name and bytes of all that is written.
+
+    ``examples`` [T, input_size] are what the self-test runs on.
+    """
+
+    model: Model
+    name: str
+    in_file: bool
+    examples: NDArray[np.float32]
+    version: str
+
+    def __post_init__(self) -> None:
+        self.fixed = self.model.spec.precision != "float32"
+        self.plan = plan(self.model.spec, self.model.arrays)
+        self.code: Single | Fixed = (Fixed if self.fixed else Single)(self.plan, self.model.arrays)
+        self.weights = self.code.weights()
+        self.padding = -sum(a.nbytes for a in self.weights.values()) % 4 if self.in_file else 0
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(a.nbytes for a in self.weights.values()) + (8 + self.padding if self.in_file else 0)
+
+    @property
+    def state_bytes(self) -> int:
+        return (2 if self.fixed else 4) * sum(self.plan.states.values()) or 1
+
+    def files(self) -> dict[str, bytes]:
+        texts = {
+            f"{self.name}.h": self.header(),
+            f"{self.name}.c": self.source(),
+            f"{self.name}_test.c": self.test(),
+            "README.md": readme(self),
+        }
+        files = {name: text.encode() for name, text in texts.items()}
+        return files | {f"{self.name}.bin": self.blob()} if self.in_file else files
+
+    def fill(self, template: str, **values: object) -> str:
+        return fill(template, name=self.name, NAME=self.name.upper(), version=self.version, **values)
+
+    def header(self) -> str:
+        members = [f"    {self.code.number} {name}[{size}];" for name, size in self.plan.states.items()]
+        return self.fill(
+            "header.h",
+            blocks=describe(self.model.spec.blocks, " *   "),
+            input_size=self.model.spec.input_size,
+            output_size=self.model.spec.output_size,
+            state_bytes=self.state_bytes,
+            weight_bytes=self.weight_bytes,
+            macs=self.plan.multiply_accumulates,
+            state="\n".join(members) or "    unsigned char none; /* no block remembers anything */",
+            weights=self.fill("header_weights.h", members=self._members()) if self.in_file else "",
+            w_parameter=self._w_parameter,
+            number=self.code.number,
+            conversions=self.fill("header_conversions.h") if self.fixed else "",
+        )
+
+    @property
+    def _w_parameter(self) -> str:
+        return f"const {self.name}_weights *w, " if self.in_file else ""
+
+    def _members(self) -> str:
+        lines = [f"    {C_TYPES[a.dtype.name]} {name}[{a.size}];" for name, a in self.weights.items()]
+        return "\n".join(lines + ([f"    uint8_t padding[{self.padding}];"] if self.padding else []))
+
+    def source(self) -> str:
+        functions = "\n".join(self.code.functions())
+        text = self.fill(
+            "source.c",
+            functions=functions,
+            weights=self._check() if self.in_file else self._constants(),
+            w_parameter=self._w_parameter,
+            number=self.code.number,
+            body=self._body(),
+        )
+        return text + ("\n" + self._conversions() if self.fixed else "")
+
+    def _constants(self) -> str:
+        if not self.weights:
+            return ""
+        values = [f"    {{ /* {name} */\n{numbers(a, '        ')}\n    }}" for name, a in self.weights.items()]
+        inside = ",\n".join(values)
+        return f"static const struct weights {{\n{self._members()}\n}} weights = {{\n{inside}\n}};\n"
+
+    def _check(self) -> str:
+        blob = self.blob()
+        checksum = struct.unpack_from("<I", blob, 4)[0]
+        return self.fill("source_check.c", bytes=len(blob), magic=MAGIC, checksum=checksum)
+
+    def _body(self) -> str:
+        statements = self.code.statements()
+        lines = []
+        if self.plan.scratch:
+            lines.append(f"{self.code.number} scratch[{self.plan.scratch}]; /* what blocks hand on */")
+        if self.weights and not self.in_file:
+            lines.append("const struct weights *const w = &weights;")
+        if any("for (i" in s for s in statements):
+            lines.append("size_t i;")
+        lines += [""] if lines else []
+        lines += ["(void)s;"] if not self.plan.states else []
+        lines += ["(void)w;"] if self.in_file and not self.weights else []
+        return textwrap.indent("\n".join([*lines, *statements]), "    ")
+
+    def _conversions(self) -> str:
+        one = np.float32(1)
+        assert self.plan.output is not None
+        return self.fill(
+            "fixed_public.c",
+            input_scale=numbers(np.ldexp(one, self.model.arrays["input.exponent"].astype(int)), " " * 8),
+            output_scale=numbers(np.ldexp(one, -self.plan.output), " " * 8),
+        )
+
+    def blob(self) -> bytes:
+        """The weights file: little-endian, as the struct lies in memory."""
+        little = (np.asarray(a, a.dtype.newbyteorder("<")).tobytes() for a in self.weights.values())
+        data = b"".join(little) + bytes(self.padding)
+        return struct.pack("<II", MAGIC, zlib.crc32(data)) + data
+
+    def test(self) -> str:
+        x = self.examples
+        start = f'    if (!load(argc > 1 ? argv[1] : "{self.name}.bin")) {{\n'
+        start += f'        printf("{self.name}: these are not its weights\\n");\n        return 2;\n    }}\n'
+        values: dict[str, object] = {
+            "steps": len(x),
+            "input": _rows(x),
+            "load": self.fill("test_load.c") if self.in_file else "",
+            "main": "int main(int argc, char **argv)" if self.in_file else "int main(void)",
+            "begin": start if self.in_file else "",
+            "w": "&weights, " if self.in_file else "",
+        }
+        spec, arrays = self.model.spec, self.model.arrays
+        if self.fixed:
+            assert self.plan.output is not None
+            y = Chain(spec, arrays)(x[:, None], None, [], False)[:, 0]
+            return self.fill("test_fixed.c", expected=_rows(to_integers(y, self.plan.output)), **values)
+        right = exact.run(spec.blocks, arrays, x[:, None])[:, 0]
+        plain = exact.run(spec.blocks, arrays, x[:, None], dtype=np.float32)[:, 0]
+        allowed = 2 * np.abs(plain - right).max() + 2.0**-21 * max(1.0, np.abs(right).max())
+        return self.fill("test_single.c", expected=_rows(right.astype(np.float32)), allowed=float(allowed), **values)
+
+
+def _rows(array: Array) -> str:
+    return ",\n".join(f"    {{\n{numbers(row, ' ' * 8)}\n    }}" for row in array)

@@ -1,0 +1,218 @@
+"""A spec's blocks as the operations of one step, in order, each on numbered places in memory.
+
+Both precisions share the plan; ``single`` and ``fixed`` turn its operations into C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.quantized import exponents_after
+from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual, Spec
+
+__all__ = ["Activate", "Add", "Copy", "Gru", "MatVec", "Operation", "Plan", "Tensor", "plan"]
+
+Exponents: TypeAlias = "NDArray[np.int64] | None"  # one a feature; None where the model is float32
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """``size`` numbers from ``offset`` on of ``x``, ``y``, ``scratch``, or a state's member ``s->h_…``."""
+
+    place: str
+    offset: int
+    size: int
+    exponents: Exponents = None
+
+    def __str__(self) -> str:
+        return f"{self.place} + {self.offset}" if self.offset else self.place
+
+    def at(self, index: str) -> str:
+        """The element at an index, in C."""
+        return f"{self.place}[{self.offset} + {index}]" if self.offset else f"{self.place}[{index}]"
+
+    def part(self, start: int, stop: int) -> Tensor:
+        exponents = None if self.exponents is None else self.exponents[start:stop]
+        return Tensor(self.place, self.offset + start, stop - start, exponents)
+
+
+@dataclass(frozen=True)
+class Gru:
+    """One layer; its arrays are ``{name}weight_ih_l{layer}`` and so on, its state is ``h``."""
+
+    block: GRU
+    name: str
+    layer: int
+    x: Tensor
+    h: Tensor
+
+    @property
+    def suffix(self) -> str:
+        return f"{_identifier(self.name)}_l{self.layer}"
+
+
+@dataclass(frozen=True)
+class MatVec:
+    """A Linear block."""
+
+    block: Linear
+    name: str
+    x: Tensor
+    y: Tensor
+
+    @property
+    def suffix(self) -> str:
+        return _identifier(self.name)
+
+
+@dataclass(frozen=True)
+class Activate:
+    function: str
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Copy:
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Add:
+    """y = the sum of the parts / count: a Residual with count 1, or a Mean."""
+
+    name: str
+    parts: tuple[Tensor, ...]
+    y: Tensor
+    count: int
+
+
+Operation: TypeAlias = Gru | MatVec | Activate | Copy | Add
+
+
+@dataclass
+class Plan:
+    """operations in order; states by name with their sizes; scratch: numbers needed at once; output: y's exponents."""
+
+    operations: list[Operation] = field(default_factory=list)
+    states: dict[str, int] = field(default_factory=dict)
+    scratch: int = 0
+    output: Exponents = None
+
+    @property
+    def multiply_accumulates(self) -> int:
+        total = 0
+        for op in self.operations:
+            if isinstance(op, Gru):
+                total += 3 * op.h.size * (op.x.size + op.h.size)
+            if isinstance(op, MatVec):
+                total += op.x.size * op.y.size
+        return total
+
+
+def _identifier(name: str) -> str:
+    return name.rstrip(".").replace(".", "_")
+
+
+def plan(spec: Spec, arrays: Mapping[str, NDArray[Any]]) -> Plan:
+    """Raises InputError for a bidirectional GRU, which has no step."""
+    fixed = spec.precision != "float32"
+    planner = _Planner(arrays, fixed)
+    before = arrays["input.exponent"].astype(np.int64) if fixed else None
+    x = Tensor("x", 0, spec.input_size, before)
+    planner.plan.output = planner.chain(spec.blocks, "", x, Tensor("y", 0, spec.output_size)).exponents
+    return planner.plan
+
+
+class _Planner:
+    """Scratch is given out first fit, and given back when a chain has read it."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], fixed: bool) -> None:
+        self.arrays, self.fixed, self.plan = arrays, fixed, Plan()
+        self.taken: list[tuple[int, int]] = []
+
+    def chain(self, blocks: Sequence[Block], prefix: str, x: Tensor, y: Tensor | None) -> Tensor:
+        """The chain's output: ``y`` where it is given, else wherever it comes to lie."""
+        for index, block in enumerate(blocks):
+            last = index == len(blocks) - 1
+            result = self.block(block, f"{prefix}{index}.", x, y if last else None)
+            if index:  # what the chain was given belongs to its caller
+                self.release(x, result)
+            x = result
+        return x
+
+    def block(self, block: Block, name: str, x: Tensor, y: Tensor | None) -> Tensor:
+        exponents = exponents_after(block, self.arrays, name, x.exponents) if x.exponents is not None else None
+        match block:
+            case GRU():
+                return self.gru(block, name, x, y)
+            case Linear():
+                y = self.take(block.output_size, exponents, y)
+                self.plan.operations.append(MatVec(block, name, x, y))
+            case Activation():
+                y = self.take(block.size, exponents, y)
+                self.plan.operations.append(Activate(block.function, x, y))
+            case Bypass():
+                y = self.take(block.output_size, exponents, y)
+                through, size = x.size - block.size, y.size - block.size
+                self.chain(block.blocks, name, x.part(0, through), y.part(0, size))
+                self.plan.operations.append(Copy(x.part(through, x.size), y.part(size, y.size)))
+            case Residual():
+                inside = self.chain(block.blocks, name, x, None)
+                y = self.add(name, (x, inside), exponents, y, 1)
+            case Mean():
+                members = [self.chain(m, f"{name}{i}.", x, None) for i, m in enumerate(block.members)]
+                y = self.add(name, tuple(members), exponents, y, len(members))
+                for member in members:
+                    self.release(member, x)
+        return y
+
+    def gru(self, block: GRU, name: str, x: Tensor, y: Tensor | None) -> Tensor:
+        if block.bidirectional:
+            raise InputError(
+                "this model has a bidirectional GRU, which reads the whole sequence before its first output: it has "
+                "no step to export to C"
+            )
+        for layer in range(block.num_layers):
+            state = f"h_{_identifier(name)}_l{layer}"
+            self.plan.states[state] = block.hidden_size
+            exponents = np.full(block.hidden_size, 15) if self.fixed else None
+            h = Tensor(f"s->{state}", 0, block.hidden_size, exponents)
+            self.plan.operations.append(Gru(block, name, layer, x, h))
+            x = h
+        if y is None:
+            return x
+        y = self.take(x.size, x.exponents, y)
+        self.plan.operations.append(Copy(x, y))
+        return y
+
+    def add(self, name: str, parts: tuple[Tensor, ...], exponents: Exponents, y: Tensor | None, count: int) -> Tensor:
+        y = self.take(parts[0].size, exponents, y)
+        self.plan.operations.append(Add(name, parts, y, count))
+        if count == 1:
+            self.release(parts[-1], parts[0])
+        return y
+
+    def take(self, size: int, exponents: Exponents, y: Tensor | None) -> Tensor:
+        if y is not None:
+            return Tensor(y.place, y.offset, size, exponents)
+        at = 0
+        for start, stop in sorted(self.taken):
+            if start - at >= size:
+                break
+            at = stop
+        self.taken.append((at, at + size))
+        self.plan.scratch = max(self.plan.scratch, at + size)
+        return Tensor("scratch", at, size, exponents)
+
+    def release(self, tensor: Tensor, *used: Tensor) -> None:
+        place = (tensor.offset, tensor.offset + tensor.size)
+        if tensor.place == "scratch" and place in self.taken and all(str(tensor) != str(u) for u in used):
+            self.taken.remove(place)

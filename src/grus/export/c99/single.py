@@ -1,0 +1,144 @@
+"""C of a float32 model: its weights as they lie in memory, its functions, and the calls of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.export.c99.plan import Activate, Add, Copy, Gru, MatVec, Operation, Plan
+from grus.export.c99.text import fill, loops, used
+from grus.spec import GRU
+
+__all__ = ["Single"]
+
+Array = NDArray[Any]
+
+
+class Single:
+    """What ``files`` puts together: the weights of one plan, the functions it calls, the calls of one step."""
+
+    number = "float"
+
+    def __init__(self, plan: Plan, arrays: Mapping[str, Array]) -> None:
+        self.plan, self.arrays = plan, arrays
+
+    def weights(self) -> dict[str, Array]:
+        """The members of the struct of weights: matrices transposed, biases that only meet in a sum added."""
+        members: dict[str, Array] = {}
+        for op in self.plan.operations:
+            if isinstance(op, Gru):
+                for letter, kind in (("W", "ih"), ("U", "hh")):
+                    members[f"{letter}_{op.suffix}"] = self.arrays[f"{op.name}weight_{kind}_l{op.layer}"].T
+                if op.block.bias:
+                    b_i, b_h = (self.arrays[f"{op.name}bias_{kind}_l{op.layer}"] for kind in ("ih", "hh"))
+                    members[f"b_{op.suffix}"] = _biases(op.block, b_i, b_h)
+            if isinstance(op, MatVec):
+                members[f"A_{op.suffix}"] = self.arrays[op.name + "weight"].T
+                if op.block.bias:
+                    members[f"b_{op.suffix}"] = self.arrays[op.name + "bias"]
+        return {name: np.ascontiguousarray(array, np.float32).reshape(-1) for name, array in members.items()}
+
+    def functions(self) -> list[str]:
+        """The static functions that the plan's operations call, each once."""
+        found: dict[str, str] = {}
+        for op in self.plan.operations:
+            if isinstance(op, Gru):
+                found[_name(op)] = _gru(op)
+            if isinstance(op, MatVec):
+                found[_name(op)] = _linear(op)
+        own = list(found.values())
+        return [*used(fill("single_sigmoid.c"), "".join([*own, *self.statements()])), *own]
+
+    def statements(self) -> list[str]:
+        return [_statement(op) for op in self.plan.operations]
+
+    def local_bytes(self) -> int:
+        """Of the arrays on the stack in one step: the scratch, and those of the hungriest function."""
+        return 4 * (
+            self.plan.scratch + max((4 * op.h.size for op in self.plan.operations if isinstance(op, Gru)), default=0)
+        )
+
+
+def _biases(block: GRU, b_i: Array, b_h: Array) -> Array:
+    both, gates = b_i + b_h, 2 * block.hidden_size
+    return np.concatenate([both[:gates], b_i[gates:], b_h[gates:]]) if block.reset_after else both
+
+
+def _name(op: Gru | MatVec) -> str:
+    bias = "" if op.block.bias else "_no_bias"
+    if isinstance(op, MatVec):
+        return f"linear_{op.x.size}_{op.y.size}{bias}"
+    return f"gru_{op.x.size}_{op.h.size}_{'after' if op.block.reset_after else 'before'}{bias}"
+
+
+def _start(bias: bool, *parts: tuple[str, str]) -> str:
+    """What sums begin with: (array, where in b), or zeros."""
+    if bias:
+        lines = [f"memcpy({array}, {where}, sizeof {array});" for array, where in parts if where]
+        lines += [f"memset({array}, 0, sizeof {array});" for array, where in parts if not where]
+    else:
+        lines = [f"memset({array}, 0, sizeof {array});" for array, _ in parts]
+    return "\n    ".join(lines)
+
+
+def _gru(op: Gru) -> str:
+    H, after = op.h.size, op.block.reset_after
+    deep = " " * 8
+    return fill(
+        f"single_gru_{'after' if after else 'before'}.c",
+        function=_name(op),
+        b_parameter=", const float *restrict b" if op.block.bias else "",
+        start=_start(op.block.bias, ("a", "b"), ("u", f"b + {3 * H}" if after else "")),
+        input_loops=loops("j", 0, 3 * H, "a[j] += w[j] * v;", deep),
+        gate_loops=loops("j", 0, 2 * H, "a[j] += w[j] * v;", deep),
+        candidate_loops=loops("j", 0, H, f"u[j] += w[{2 * H} + j] * v;", deep),
+        I=op.x.size,
+        H=H,
+        H2=2 * H,
+        H3=3 * H,
+    )
+
+
+def _linear(op: MatVec) -> str:
+    size = op.y.size
+    start = f"memcpy(y, b, {size} * sizeof *y);" if op.block.bias else f"memset(y, 0, {size} * sizeof *y);"
+    return fill(
+        "single_linear.c",
+        function=_name(op),
+        b_parameter=", const float *restrict b" if op.block.bias else "",
+        start=start,
+        loops=loops("j", 0, size, "y[j] += w[j] * v;", " " * 8),
+        I=op.x.size,
+        O=size,
+    )
+
+
+def _statement(op: Operation) -> str:
+    match op:
+        case Gru():
+            bias = f", w->b_{op.suffix}" if op.block.bias else ""
+            return f"{_name(op)}({op.x}, {op.h}, w->W_{op.suffix}, w->U_{op.suffix}{bias});"
+        case MatVec():
+            bias = f", w->b_{op.suffix}" if op.block.bias else ""
+            return f"{_name(op)}({op.x}, {op.y}, w->A_{op.suffix}{bias});"
+        case Copy():
+            return f"memcpy({op.y}, {op.x}, {op.x.size} * sizeof(float));"
+        case Activate():
+            value = op.x.at("i")
+            call = {
+                "relu": f"{value} <= 0.0f ? 0.0f : {value}",
+                "tanh": f"tanhf({value})",
+                "sigmoid": f"sigmoid({value})",
+            }
+            return _loop(op.y.size, f"{op.y.at('i')} = {call[op.function]};")
+        case Add():
+            total = " + ".join(part.at("i") for part in op.parts)
+            mean = f"({total}) / {op.count}.0f" if op.count > 1 else total
+            return _loop(op.y.size, f"{op.y.at('i')} = {mean};")
+
+
+def _loop(size: int, body: str) -> str:
+    return f"for (i = 0; i < {size}; ++i) {{\n    {body}\n}}"

@@ -1,0 +1,38 @@
+/* One step of a GRU layer, $I inputs, $H units, the reset before the product:
+ *
+ *     r  = sigmoid(W_r x + U_r h + b_r)                 b_r = b_ir + b_hr
+ *     z  = sigmoid(W_z x + U_z h + b_z)                 b_z = b_iz + b_hz
+ *     n  = tanh(W_n x + U_n (r * h) + b_n)              b_n = b_in + b_hn
+ *     h' = (1 - z) * n + z * h
+ *
+ * W is [$I][$H3] and U is [$H][$H3]: the units of r, z and n side by side, so that the inner loops are vectors.
+ */
+static void $function(const float *restrict x, float *restrict h, const float *restrict W,
+    const float *restrict U$b_parameter)
+{
+    float a[$H3]; /* the arguments of r, z and n */
+    float u[$H]; /* U_n (r * h) */
+    size_t j, k;
+
+    $start
+    for (k = 0; k < $I; ++k) {
+        const float *restrict w = W + k * $H3;
+        const float v = x[k];
+$input_loops
+    }
+    for (k = 0; k < $H; ++k) {
+        const float *restrict w = U + k * $H3;
+        const float v = h[k];
+$gate_loops
+    }
+    for (k = 0; k < $H; ++k) {
+        const float *restrict w = U + k * $H3;
+        const float v = sigmoid(a[k]) * h[k];
+$candidate_loops
+    }
+    for (j = 0; j < $H; ++j) {
+        const float z = sigmoid(a[$H + j]);
+        const float n = tanhf(a[$H2 + j] + u[j]);
+        h[j] = (1.0f - z) * n + z * h[j];
+    }
+}
