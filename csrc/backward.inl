@@ -25,9 +25,9 @@ GRUS_INLINE void walk_back(const walk &c, bool first, Each each) {
             gate_gradients(c, mine, c.steps - 1);
         });
     for (int64_t s = c.steps - 1; s >= 0; s--) {
-        if (normalise) each([&](const part &mine) { normalise_back(c, mine, s, after, true); });
+        if (normalise) each([&](const part &mine) { products_back(c, mine, s, after, true); });
         if (!after) each([&](const part &mine) { reset_back(c, mine, s, normalise ? RAW_N : DN); });
-        if (normalise && !after) each([&](const part &mine) { normalise_back(c, mine, s, true, false); });
+        if (normalise && !after) each([&](const part &mine) { products_back(c, mine, s, true, false); });
         each([&](const part &mine) {
             carry_back(c, mine, s, normalise ? RAW_R : DR, w->Ut, (after ? 3 : 2) * HP);
             if (s > 0) gate_gradients(c, mine, s - 1);

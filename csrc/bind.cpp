@@ -262,6 +262,38 @@ void dense(const grus::Dense &layer, In<2> x, Out<2> y, int threads) {
     if (rows) layer(x.data(), x.stride(0), y.data(), y.stride(0), rows, threads);
 }
 
+void normalise(In<2> x, In<1> gain, std::optional<In<1>> bias, Out<2> y, const std::string &isa, int threads) {
+    auto rows = static_cast<int64_t>(x.shape(0)), size = static_cast<int64_t>(x.shape(1));
+    check_contiguous("x", x, {rows, size});
+    check_contiguous("y", y, {rows, size});
+    check("gain", gain, {size});
+    if (bias) check("bias", *bias, {size});
+    if (size % 3) throw nb::value_error("x has rows of a length that is not a multiple of 3");
+    gru_normalise task = {};
+    task.rows = rows, task.H = size / 3;
+    task.x = x.data(), task.gain = gain.data(), task.bias = data(bias), task.y = y.data();
+    const gru_kernels *table = grus::kernels(isa.c_str());
+    nb::gil_scoped_release release;
+    if (rows && size) grus::normalise(task, table, threads);
+}
+
+void normalise_back(In<2> x, In<1> gain, In<2> dy, Out<2> dx, Out<2> dgain_dbias, const std::string &isa, int threads) {
+    auto rows = static_cast<int64_t>(x.shape(0)), size = static_cast<int64_t>(x.shape(1));
+    check_contiguous("x", x, {rows, size});
+    check_contiguous("dy", dy, {rows, size});
+    check_contiguous("dx", dx, {rows, size});
+    check_contiguous("dgain_dbias", dgain_dbias, {2, size});
+    check("gain", gain, {size});
+    if (size % 3) throw nb::value_error("x has rows of a length that is not a multiple of 3");
+    gru_normalise task = {};
+    task.rows = rows, task.H = size / 3;
+    task.x = x.data(), task.gain = gain.data(), task.dy = dy.data();
+    task.dx = dx.data(), task.dgain_dbias = dgain_dbias.data();
+    const gru_kernels *table = grus::kernels(isa.c_str());
+    nb::gil_scoped_release release;
+    grus::normalise(task, table, threads);
+}
+
 void activation(In<1> x, Out<1> y, const std::string &function, const std::string &isa) {
     check("x", x, {-1});
     check("y", y, {static_cast<int64_t>(x.shape(0))});
@@ -322,5 +354,9 @@ NB_MODULE(_native, m) {
         .def_prop_ro("output_size", &grus::Dense::output_size)
         .def("__call__", &dense, "x"_a.noconvert(), "y"_a.noconvert(), "threads"_a);
     m.def("make_dense", &make_dense, "weight"_a.noconvert(), "bias"_a.noconvert().none(), "isa"_a);
+    m.def("normalise", &normalise, "x"_a.noconvert(), "gain"_a.noconvert(), "bias"_a.noconvert().none(),
+          "y"_a.noconvert(), "isa"_a, "threads"_a);
+    m.def("normalise_back", &normalise_back, "x"_a.noconvert(), "gain"_a.noconvert(), "dy"_a.noconvert(),
+          "dx"_a.noconvert(), "dgain_dbias"_a.noconvert(), "isa"_a, "threads"_a);
     m.def("activation", &activation, "x"_a.noconvert(), "y"_a.noconvert(), "function"_a, "isa"_a);
 }

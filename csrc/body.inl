@@ -12,5 +12,6 @@
 #include "norm_back.inl"
 #include "weight_gradients.inl"
 #include "backward.inl"
+#include "norm_rows.inl"
 
-#define GRUS_TABLE(name) {name, V, ROWS, pack, forward, backward, dense, activation}
+#define GRUS_TABLE(name) {name, V, ROWS, pack, forward, backward, dense, normalise, normalise_back, activation}

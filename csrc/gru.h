@@ -141,6 +141,17 @@ typedef struct gru_dense {
     const float *panels, *bias;
 } gru_dense;
 
+// y = gain x̂ + bias, where x̂ is x with mean 0 and deviation 1: of every row of [rows, 3H] its first 2H values together
+// (r and z), and its last H (n). All contiguous. Back: from dy to dx, and to the gradients by gain and bias.
+typedef struct gru_normalise {
+    int64_t rows, H;
+    const float *x, *gain, *bias;  // bias may be null
+    float *y;
+    const float *dy;
+    float *dx, *dgain_dbias;  // [rows, 3H], [2][3H]
+    float *sums;              // scratch [2][3H] of each shard
+} gru_normalise;
+
 typedef struct gru_kernels {
     const char *name;
     int width;  // V
@@ -152,6 +163,8 @@ typedef struct gru_kernels {
     void (*forward)(const gru_packed *, const gru_forward *, gru_worker *);
     void (*backward)(const gru_packed *, const gru_backward *, gru_worker *);
     void (*dense)(const gru_dense *, gru_worker *);
+    void (*normalise)(const gru_normalise *, gru_worker *);
+    void (*normalise_back)(const gru_normalise *, gru_worker *);
     // dst[i] = σ(src[i]) (function 0) or tanh(src[i]) (1), i < n; dst may be src
     void (*activation)(float *dst, const float *src, int64_t n, int function);
 } gru_kernels;

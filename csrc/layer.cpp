@@ -82,6 +82,11 @@ struct DenseCall {
     gru_dense task;
 };
 
+struct NormaliseCall {
+    const gru_kernels *table;
+    gru_normalise task;
+};
+
 struct ActivationCall {
     const gru_kernels *table;
     float *dst;
@@ -212,6 +217,16 @@ void Dense::operator()(const float *x, int64_t x_r, float *y, int64_t y_r, int64
     auto work = [](const DenseCall &call, gru_worker *me) { call.table->dense(&call.task, me); };
     gru_dense task = {rows, K, O, x, x_r, y, y_r, memory.get(), memory.get() + OP * K};
     region.run<DenseCall>(work, {table, task}, region.count());
+}
+
+void normalise(gru_normalise f, const gru_kernels *table, int threads) {
+    bool alone = f.rows * f.H * 64 < SHARED_FLOPS;
+    Region region(alone ? 1 : static_cast<int>(std::min<int64_t>(threads, f.rows)));
+    if (!f.y) f.sums = scratch(region.count() * 6 * f.H);
+    auto work = [](const NormaliseCall &call, gru_worker *me) {
+        (call.task.y ? call.table->normalise : call.table->normalise_back)(&call.task, me);
+    };
+    region.run<NormaliseCall>(work, {table, f}, region.count());
 }
 
 void activation(float *dst, const float *src, int64_t n, int function, const gru_kernels *table) {

@@ -56,6 +56,9 @@ class Dense {
     void operator()(const float *x, int64_t x_r, float *y, int64_t y_r, int64_t rows, int threads) const;
 };
 
+// The caller fills all but `sums`; y is null for the way back.
+void normalise(gru_normalise task, const gru_kernels *table, int threads);
+
 void activation(float *dst, const float *src, int64_t n, int function, const gru_kernels *table);
 
 }  // namespace grus

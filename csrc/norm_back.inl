@@ -124,7 +124,7 @@ void normalise_group(const walk &c, const part &mine, float *row, const int *by,
         }
 }
 
-void normalise_back(const walk &c, const part &mine, int64_t s, bool rz, bool n) {
+void products_back(const walk &c, const part &mine, int64_t s, bool rz, bool n) {
     const int by[3] = {DR, DZ, c.w->reset_after ? DU : DN};
     for (int64_t b = mine.b0; b < mine.b1; b++) {
         float *row = c.row(s, b);

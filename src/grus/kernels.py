@@ -7,12 +7,13 @@ streamed a step at a time.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grus import _native
+from grus._calls import RESTART, SKIP, Extras, Gates, Gradients, Place
 from grus.errors import InputError
 from grus.weights import GRUWeights
 
@@ -32,17 +33,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float32]
-
-
-class Gradients(NamedTuple):
-    """Gradients by name: dx [T, B, I] or None, dh0 [B, H], dW [3H, I], dU [3H, H], db_i and db_h [3H] or None."""
-
-    dx: Array | None
-    dh0: Array
-    dW: Array | None
-    dU: Array | None
-    db_i: Array | None
-    db_h: Array | None
 
 
 def isas() -> tuple[str, ...]:
@@ -112,25 +102,6 @@ def _output(name: str, array: object, shape: tuple[int, ...], *inputs: Array | N
     return checked
 
 
-class Gates:
-    """Room for the gates of the last steps of a forward pass, for :meth:`Layer.forward` to fill.
-
-    ``Layer.backward`` then need not compute them again. ``first_step`` is the first whose gates are there, as the steps
-    are walked: with ``reverse`` step 0 is the last in time.
-    """
-
-    def __init__(self, native: _native.Gates) -> None:
-        self._native = native
-
-    @property
-    def first_step(self) -> int:
-        return int(self._native.first_step)
-
-    def array(self) -> Array:
-        """[steps, B, 4, H]: r, z, n and (reset after only) u_n = U_n h + b_hn, in the order of time; no copy."""
-        return self._native.array()
-
-
 def _fitting(gates: Gates | None, steps: int, batch: int) -> _native.Gates | None:
     if gates is None:
         return None
@@ -139,26 +110,7 @@ def _fitting(gates: Gates | None, steps: int, batch: int) -> _native.Gates | Non
         raise InputError(
             f"gates are of {gates.first_step + shape[0]} steps and batch {shape[1]}, x of {steps}, {batch}"
         )
-    return gates._native
-
-
-class Extras(NamedTuple):
-    """What :meth:`Layer.forward_at` may do beyond the plain recurrence, by address; 0 where it does not.
-
-    ``marks`` bytes [T, B]: SKIP where the row has no step t (y is zero there, and the state stays; a row's skipped
-    steps are its last in time), RESTART where it begins step t, as the steps are walked, with the state of ``restart``
-    (address of [B, H] or 0 for zeros, stride in batch). ``zone`` [T, B, H] contiguous, or ``zone_all`` for all: the
-    part of a unit that stays as it was, z' = z + zone (1 − z). ``drop`` [B, H] contiguous multiplies h where U does.
-    """
-
-    marks: int = 0
-    restart: tuple[int, int] = (0, 0)
-    zone: int = 0
-    zone_all: float = 0.0
-    drop: int = 0
-
-
-SKIP, RESTART = 1, 2  # as in csrc/gru.h
+    return gates.native
 
 
 class Layer:
@@ -212,6 +164,11 @@ class Layer:
         )
         return layer
 
+    @property
+    def training(self) -> bool:
+        """Whether it is packed for the backward pass too."""
+        return bool(self._native.training)
+
     def gates(self, steps: int, batch: int, *, save: int | None = None) -> Gates:
         """Room for the gates of the last ``save`` (None: all) of ``steps`` steps."""
         save = steps if save is None else save
@@ -250,9 +207,9 @@ class Layer:
         self,
         steps: int,
         batch: int,
-        x: tuple[int, int, int],
+        x: Place,
         h0: tuple[int, int],
-        y: tuple[int, int, int],
+        y: Place,
         h_n: int,
         reverse: bool,
         gates: Gates | None = None,
@@ -263,19 +220,19 @@ class Layer:
         x and y are (address, stride in time, stride in batch), h0 (address or 0, stride in batch), h_n the address of
         [B, H] contiguous; strides count floats, features are contiguous, steps and batch are at least 1.
         """
-        native = None if gates is None else gates._native
+        native = None if gates is None else gates.native
         self._native.forward_at(steps, batch, x, h0, y, h_n, reverse, native, more)
 
     def backward_at(
         self,
         steps: int,
         batch: int,
-        x: tuple[int, int, int],
+        x: Place,
         h0: tuple[int, int],
-        y: tuple[int, int, int],
-        dy: tuple[int, int, int],
+        y: Place,
+        dy: Place,
         dh_n: int,
-        dx: tuple[int, int, int],
+        dx: Place,
         dh0: int,
         by_weights: tuple[int, int, int, int, int],
         reverse: bool,
@@ -289,7 +246,7 @@ class Layer:
         dy, dh_n, dx and all of ``by_weights`` may be at address 0: zeros, or not wanted. ``add_dx`` adds to dx; the
         gradient by the state of the restarts is always added.
         """
-        native = None if gates is None else gates._native
+        native = None if gates is None else gates.native
         self._native.backward_at(
             steps, batch, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, native, more, drestart
         )

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from grus import kernels
-from grus.torch import plain
+from grus.torch import norm, plain
 from grus.torch.plain import Extras, Gates, Norms, Weights
 
 __all__ = ["Extras", "Gates", "Norms", "Weights", "layer"]
@@ -52,14 +52,14 @@ def layer(
         y, h_n, found = _layer(options, x, h0, directions, None, extras, ready)
     else:
         results = []
-        for d, (weights, norm) in enumerate(zip(directions, norms, strict=True)):
-            projected = plain.project(x, weights._replace(bias_ih=None))
-            a = plain.normalised(projected, norm.gain_ih, weights.bias_ih)
+        for d, (weights, gains) in enumerate(zip(directions, norms, strict=True)):
+            seen = x if extras is None else plain.without(x, extras[d].skip)
+            a = _normalised_projection(seen, weights, gains.gain_ih)
             own = Weights(None, weights.weight_hh, None, weights.bias_hh)
             start, more = None if h0 is None else h0[d : d + 1], None if extras is None else extras[d : d + 1]
             prepared = None if options.extras is None else options.extras[d : d + 1]
             alone = options._replace(extras=prepared, reverse=d == 1)
-            results.append(_layer(alone, a, start, [own], [norm.gain_hh], more, None))
+            results.append(_layer(alone, a, start, [own], [gains.gain_hh], more, None))
         y, h_n = results[0][:2]
         if len(results) > 1:
             y, h_n = torch.cat([result[0] for result in results], -1), torch.cat([result[1] for result in results])
@@ -93,7 +93,9 @@ def _layer(
     starts = [None] * len(directions) if extras is None else [more.start for more in extras]
     tensors = [tensor for tensor in (x, h0, *starts, *weights) if tensor is not None]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        y, h_n, *found = _Layer.apply(options, x, h0, *starts, *weights)  # type: ignore[no-untyped-call]
+        # step by step, as by a GRUCell, the same weights come again before an optimiser's step
+        layers = _ready(weights, options, ready, True) if len(x) == 1 else _pack(options, weights, training=True)
+        y, h_n, *found = _Layer.apply(options, layers, x, h0, *starts, *weights)  # type: ignore[no-untyped-call]
     else:
         packed = _ready(weights, options, ready)
         rooms = [_room(options, one, *x.shape[:2]) for one in packed] if options.gates else [None] * len(packed)
@@ -102,19 +104,30 @@ def _layer(
     return options.time_major(y), h_n, found
 
 
+def _normalised_projection(x: Tensor, weights: Weights, gain: Tensor) -> Tensor:
+    """W x [T, B, 3H] with layer normalisation, and b_i."""
+    W, _, bias, _ = weights
+    assert W is not None
+    if _needs_operators(x, None, [weights]) or _needs_plain(x):
+        return plain.normalised(torch.nn.functional.linear(x, W), gain, bias)
+    return norm.project(x, W, gain, bias)
+
+
 def _needs_operators(x: Tensor, h0: Tensor | None, directions: Sequence[Weights]) -> bool:
     """Whether addresses are not for us: a compiler, tracer, dispatch mode or transform looks on, or a subclass does."""
     if forward_ad._current_level >= 0:
         return False
-    if torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._len_torch_dispatch_stack():
-        return True
-    if torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling():
+        return not torch._C._are_functorch_transforms_active()  # Dynamo knows none of our rules for them
+    if torch._C._is_tracing() or torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
         return True
     seen = (x, directions[0].weight_hh) if h0 is None else (x, directions[0].weight_hh, h0)
     return any(type(tensor).__torch_dispatch__ is not _NO_DISPATCH for tensor in seen)
 
 
 def _needs_plain(x: Tensor) -> bool:
+    if torch.compiler.is_compiling():
+        return True
     return x.dtype != torch.float32 or x.device.type != "cpu" or forward_ad._current_level >= 0
 
 
@@ -214,18 +227,21 @@ def _sizes(weights: Sequence[Tensor | None]) -> tuple[int, int]:
 
 
 def _ready(
-    weights: Sequence[Tensor | None], options: _Options, ready: list[kernels.Layer] | None
+    weights: Sequence[Tensor | None], options: _Options, ready: list[kernels.Layer] | None, training: bool = False
 ) -> list[kernels.Layer]:
-    """The packed weights for an inference: those in ``ready`` while they are the same.
+    """The packed weights: those in ``ready`` while they are the same.
 
     They are compared bit by bit, which costs less than a step, for no counter sees what is written through ``.data``.
     """
     if ready is None or not all(tensor is None or tensor.is_contiguous() for tensor in weights):
-        return _pack(options, weights)
+        return _pack(options, weights, training=training)
     found = list(ready)
-    same = (_same(packed, weights[5 * d : 5 * d + 5], options) for d, packed in enumerate(found))
+    same = (
+        _same(packed, weights[5 * d : 5 * d + 5], options) and packed.training >= training
+        for d, packed in enumerate(found)
+    )
     if not (len(found) == len(weights) // 5 and all(same)):
-        found = ready[:] = _pack(options, weights, keep=True)
+        found = ready[:] = _pack(options, weights, training=training, keep=True)
     return found
 
 
@@ -312,11 +328,15 @@ def _views(options: _Options, x: Tensor, rooms: Sequence[kernels.Gates | None], 
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, options: _Options, x: Tensor, h0: Tensor | None, *tensors: Tensor | None
+        ctx: Any,
+        options: _Options,
+        layers: list[kernels.Layer],
+        x: Tensor,
+        h0: Tensor | None,
+        *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
         """``tensors``: the starts of the D directions, then their weights."""
         starts, weights = tensors[: len(tensors) // 6], tensors[len(tensors) // 6 :]
-        layers = _pack(options, weights, training=True)
         gates = [_room(options, packed, *x.shape[:2], weights[4] is not None) for packed in layers]
         y, h_n = _forward(options, x, h0, starts, layers, gates)
         results = _views(options, x, gates, h_n) if options.gates else []
@@ -330,10 +350,10 @@ class _Layer(torch.autograd.Function):
         D = len(ctx.layers)
         x, h0, y, *tensors = ctx.saved_tensors[: 3 + 6 * D]
         given = _Given(x, h0, tensors[:D], tensors[D:])
-        wanted = ctx.needs_input_grad[1:]
+        wanted = ctx.needs_input_grad[2:]
         by_gates = any(gradient is not None for gradient in dgates)
         if torch.is_grad_enabled():  # the gradients will be differentiated in their turn
-            return None, *_plain_gradients(ctx.options, wanted, (dy, dh_n, *dgates), given, None)
+            return None, None, *_plain_gradients(ctx.options, wanted, (dy, dh_n, *dgates), given, None)
         more = None
         if by_gates:  # through the gates first, as functions of y among others; then through y
             by_y, *more = _plain_gradients(ctx.options, (True, *wanted), dgates, given, y)
@@ -342,7 +362,7 @@ class _Layer(torch.autograd.Function):
         if more is not None:
             pairs = zip(found, more, strict=True)
             found = [a if b is None else b if a is None else a + b for a, b in pairs]
-        return None, *found
+        return None, None, *found
 
 
 class _Given(NamedTuple):

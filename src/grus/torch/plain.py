@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
-__all__ = ["Extras", "Gates", "Norms", "Weights", "gates", "layer", "normalised", "project"]
+__all__ = ["Extras", "Gates", "Norms", "Weights", "gates", "layer", "normalised", "project", "without"]
 
 
 class Weights(NamedTuple):
@@ -74,7 +74,7 @@ def layer(
     sequences, last = [], []
     for d, weights in enumerate(directions):
         more = Extras() if extras is None else extras[d]
-        x = _without(x, more.skip)
+        x = without(x, more.skip)
         h = x.new_zeros(x.shape[1], weights.weight_hh.shape[1]) if h0 is None else h0[d]
         projected, gain, back = project(x, weights), None if gains is None else gains[d], reverse or d == 1
         states: list[Tensor] = []
@@ -166,10 +166,10 @@ def gates(
         before = torch.where(more.restart[..., None], start, before)
     if more.drop is not None:
         before = before * more.drop
-    projected = project(_without(x, more.skip), weights)
-    return Gates(*(_without(gate, more.skip) for gate in _gates(projected, before, weights, gain, reset_after)))
+    projected = project(without(x, more.skip), weights)
+    return Gates(*(without(gate, more.skip) for gate in _gates(projected, before, weights, gain, reset_after)))
 
 
-def _without(tensor: Tensor, skip: Tensor | None) -> Tensor:
+def without(tensor: Tensor, skip: Tensor | None) -> Tensor:
     """Zeros in the place of skipped steps, whatever stood there."""
     return tensor if skip is None else tensor.masked_fill(skip[..., None], 0.0)
