@@ -7,7 +7,6 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -163,31 +162,41 @@ grus::Layer make_layer_at(int64_t I, int64_t H, uintptr_t weight_ih, uintptr_t w
     return grus::Layer(weights, table, training, keep);
 }
 
-void forward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows h0, Sequence y, uintptr_t h_n,
-                bool reverse, const grus::Gates *gates, const std::optional<Extras> &more) {
+using Forward = std::tuple<int64_t, int64_t, Sequence, Rows, Sequence, uintptr_t, bool, const grus::Gates *,
+                           std::optional<Extras>>;  // T, B, x, h0, y, h_n, reverse, gates, more
+
+gru_forward read(const Forward &call) {
     gru_forward task = {};
+    auto &[T, B, x, h0, y, h_n, reverse, gates, more] = call;
     task.T = T, task.B = B, task.reverse = reverse, task.more = read(more);
     std::tie(task.x, task.x_t, task.x_b) = read(x);
     task.h0 = at(std::get<0>(h0)), task.h_b = std::get<1>(h0);
     std::tie(task.y, task.y_t, task.y_b) = write(y);
-    nb::gil_scoped_release release;
-    layer.forward(task, grus::threads(), gates);
-    const float *last = task.y + (reverse ? 0 : (T - 1) * task.y_t);
-    for (int64_t b = 0; b < B; b++)
-        std::memcpy(to(h_n) + b * layer.hidden_size(), last + b * task.y_b,
-                    sizeof(float) * static_cast<size_t>(layer.hidden_size()));
-    if (task.more.marks)
-        for (int64_t t = 0; t < T; t++)
-            for (int64_t b = 0; b < B; b++)
-                if (task.more.marks[t * B + b] & GRU_SKIP)
-                    std::fill_n(task.y + t * task.y_t + b * task.y_b, layer.hidden_size(), 0.0f);
+    return task;
 }
 
-void backward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Rows h0, Sequence y, Sequence dy,
-                 uintptr_t dh_n, Sequence dx, bool add_dx, uintptr_t dh0,
-                 const std::tuple<uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t> &by_weights, bool reverse,
-                 const grus::Gates *gates, const std::optional<Extras> &more, uintptr_t drestart) {
+grus::Half<gru_forward> half(const grus::Layer &layer, const Forward &call) {
+    return {&layer, read(call), std::get<7>(call), to(std::get<5>(call))};
+}
+
+void forward_at(const grus::Layer &layer, const Forward &call) {
+    nb::gil_scoped_release release;
+    layer.forward(read(call), grus::threads(), std::get<7>(call), to(std::get<5>(call)));
+}
+
+void forward_both_at(const grus::Layer &first, const Forward &call, const grus::Layer &second, const Forward &other) {
+    nb::gil_scoped_release release;
+    grus::both(half(first, call), half(second, other), grus::threads());
+}
+
+using Backward = std::tuple<int64_t, int64_t, Sequence, Rows, Sequence, Sequence, uintptr_t, Sequence, bool, uintptr_t,
+                            std::tuple<uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t>, bool,
+                            const grus::Gates *, std::optional<Extras>, uintptr_t>;
+// T, B, x, h0, y, dy, dh_n, dx, add_dx, dh0, dW dU db_i db_h dgain, reverse, gates, more, drestart
+
+gru_backward read(const Backward &call) {
     gru_backward task = {};
+    auto &[T, B, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, gates, more, drestart] = call;
     task.T = T, task.B = B, task.reverse = reverse, task.add_dx = add_dx;
     task.more = read(more), task.drestart = to(drestart);
     std::tie(task.x, task.x_t, task.x_b) = read(x);
@@ -199,8 +208,20 @@ void backward_at(const grus::Layer &layer, int64_t T, int64_t B, Sequence x, Row
     task.dW = to(std::get<0>(by_weights)), task.dU = to(std::get<1>(by_weights));
     task.db_i = to(std::get<2>(by_weights)), task.db_h = to(std::get<3>(by_weights));
     task.dgain = to(std::get<4>(by_weights));
+    return task;
+}
+
+void backward_at(const grus::Layer &layer, const Backward &call) {
+    gru_backward task = read(call);
     nb::gil_scoped_release release;
-    layer.backward(task, grus::threads(), gates);
+    layer.backward(task, grus::threads(), std::get<12>(call));
+}
+
+void backward_both_at(const grus::Layer &first, const Backward &call, const grus::Layer &second,
+                      const Backward &other) {
+    nb::gil_scoped_release release;
+    grus::both(grus::Half<gru_backward>{&first, read(call), std::get<12>(call), nullptr},
+               grus::Half<gru_backward>{&second, read(other), std::get<12>(other), nullptr}, grus::threads());
 }
 
 bool holds_at(const grus::Layer &layer, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih, uintptr_t bias_hh,
@@ -332,10 +353,8 @@ NB_MODULE(_native, m) {
         .def("gates", &make_gates, "T"_a, "B"_a, "steps"_a)
         .def("forward", &forward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(), "reverse"_a,
              "threads"_a, "gates"_a.none())
-        .def("forward_at", &forward_at, "T"_a, "B"_a, "x"_a, "h0"_a, "y"_a, "h_n"_a, "reverse"_a, "gates"_a.none(),
-             "more"_a.none())
-        .def("backward_at", &backward_at, "T"_a, "B"_a, "x"_a, "h0"_a, "y"_a, "dy"_a, "dh_n"_a, "dx"_a, "add_dx"_a,
-             "dh0"_a, "by_weights"_a, "reverse"_a, "gates"_a.none(), "more"_a.none(), "drestart"_a)
+        .def("forward_at", &forward_at, "call"_a)
+        .def("backward_at", &backward_at, "call"_a)
         .def("holds_at", &holds_at, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "gain_hh"_a,
              "reset_after"_a)
         .def("step", &step, "x"_a.noconvert(), "h"_a.noconvert(), "y"_a.noconvert())
@@ -343,6 +362,8 @@ NB_MODULE(_native, m) {
              "dy"_a.noconvert().none(), "dh_n"_a.noconvert().none(), "dx"_a.noconvert().none(), "dh0"_a.noconvert(),
              "dW"_a.noconvert().none(), "dU"_a.noconvert().none(), "db_i"_a.noconvert().none(),
              "db_h"_a.noconvert().none(), "reverse"_a, "threads"_a, "gates"_a.none());
+    m.def("forward_both_at", &forward_both_at, "first"_a, "call"_a, "second"_a, "other"_a);
+    m.def("backward_both_at", &backward_both_at, "first"_a, "call"_a, "second"_a, "other"_a);
     m.def("make_layer_at", &make_layer_at, "I"_a, "H"_a, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a,
           "gain_hh"_a, "reset_after"_a, "isa"_a, "training"_a, "keep"_a);
     m.def("make_layer", &make_layer, "weight_ih"_a.noconvert(), "weight_hh"_a.noconvert(),

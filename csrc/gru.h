@@ -122,8 +122,8 @@ typedef struct gru_backward {
     gru_extras more;  // as in the forward pass; y need not be kept where a step is skipped
     float *drestart;  // [B, H] contiguous, added to; or null
     int shard_units;
-    int64_t chunk;  // steps whose gates are at hand at a time
-    int64_t gates_row;
+    int64_t chunk;                // steps whose gates are at hand at a time
+    int64_t gates_row, operands;  // floats of a row of `gates`, and of `rows`
     float *gates;   // scratch [chunk, B, gates_row], shared: 5 slots of HP, 11 and V more where products are normalised
     float *carry;   // scratch [B, HP], shared
     float *rows;    // scratch [chunk * B, (ceil(I/V) + HP/V (twice where the reset comes before)) * V], shared

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "pack.h"
 #include "team.h"
@@ -65,17 +66,25 @@ struct Crew {
     }
 };
 
-struct ForwardCall {
+template <class Task>
+struct Call {
     const gru_kernels *table;
     gru_packed packed;
-    gru_forward task;
+    Task task;
 };
 
-struct BackwardCall {
-    const gru_kernels *table;
-    gru_packed packed;
-    gru_backward task;
+template <class Task>
+struct BothCall {
+    const Call<Task> *calls;
 };
+
+void compute(const gru_kernels *table, const gru_packed *packed, const gru_forward *task, gru_worker *me) {
+    table->forward(packed, task, me);
+}
+
+void compute(const gru_kernels *table, const gru_packed *packed, const gru_backward *task, gru_worker *me) {
+    table->backward(packed, task, me);
+}
 
 struct DenseCall {
     const gru_kernels *table;
@@ -162,44 +171,128 @@ Gates Layer::gates(int64_t T, int64_t B, int64_t steps) const {
     return {T - steps, steps, B, packed.HP, packed.H, allocate(steps * B * 4 * packed.HP)};
 }
 
-void Layer::forward(gru_forward f, int threads, const Gates *gates) const {
+int64_t Layer::plan(gru_forward &f, bool units, int shards, const Gates *gates) const {
     int64_t V = table->width, HP = packed.HP;
     if (gates) f.gates = gates->memory.get(), f.gates_from = gates->from;
     if (!f.h0) f.h0 = zeros, f.h_b = 0;
-    Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
-    f.shard_units = crew.units;
-    int64_t rows = crew.units ? f.B : tiles(f.B, crew.shards);
-    int64_t step = rows * (crew.units ? tiles(HP / V, crew.shards) : HP / V) * 3 * V;
+    f.shard_units = units;
+    int64_t rows = units ? f.B : tiles(f.B, shards);
+    int64_t step = rows * (units ? tiles(HP / V, shards) : HP / V) * 3 * V;
     f.chunk = std::min(f.T, std::max<int64_t>(1, PROJECTED_FLOATS / step));
     f.projected_size = f.chunk * step;
-    int64_t reset = packed.reset_after ? 0 : 2 * f.B * HP;
     f.states_size = copies_states(f.more) ? 2 * rows * HP : 0;
-    f.projected = scratch((f.projected_size + f.states_size) * crew.shards + reset + (packed.gain ? 3 * f.B * HP : 0));
-    f.states = f.projected + f.projected_size * crew.shards;
-    f.reset = f.states + f.states_size * crew.shards;
-    f.raw = f.reset + reset;
-    auto work = [](const ForwardCall &call, gru_worker *me) { call.table->forward(&call.packed, &call.task, me); };
-    crew.region.run<ForwardCall>(work, {table, packed, f}, crew.shards);
+    return (f.projected_size + f.states_size) * shards + (packed.reset_after ? 0 : 2 * f.B * HP) +
+           (packed.gain ? 3 * f.B * HP : 0);
 }
 
-void Layer::backward(gru_backward f, int threads, const Gates *gates) const {
+void Layer::place(gru_forward &f, int shards, float *scratch) const {
+    f.projected = scratch;
+    f.states = f.projected + f.projected_size * shards;
+    f.reset = f.states + f.states_size * shards;
+    f.raw = f.reset + (packed.reset_after ? 0 : 2 * f.B * packed.HP);
+}
+
+int64_t Layer::plan(gru_backward &f, bool units, int, const Gates *gates) const {
     int64_t V = table->width, HP = packed.HP;
     if (gates) f.saved = gates->memory.get(), f.saved_from = gates->from;
     if (!f.h0) f.h0 = zeros, f.h_b = 0;
-    Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
-    f.shard_units = crew.units;
+    f.shard_units = units;
     f.gates_row = packed.gain ? 11 * HP + V : 5 * HP;
-    int64_t operands = (packed.gain ? 0 : tiles(packed.I, V) * V) + (packed.reset_after ? HP : 2 * HP);
+    f.operands = (packed.gain ? 0 : tiles(packed.I, V) * V) + (packed.reset_after ? HP : 2 * HP);
     int64_t least = packed.gain ? NORMALISED_ROWS : BACKWARD_ROWS;
-    int64_t row = f.gates_row + operands, steps = std::max(BACKWARD_FLOATS / (row * f.B), least / f.B);
+    int64_t row = f.gates_row + f.operands, steps = std::max(BACKWARD_FLOATS / (row * f.B), least / f.B);
     f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
-    int64_t states = copies_states(f.more) ? 2 * f.chunk * f.B * HP : 0;
-    f.gates = scratch(f.chunk * f.B * row + f.B * HP + states);
+    return f.chunk * f.B * row + f.B * HP + (copies_states(f.more) ? 2 * f.chunk * f.B * HP : 0);
+}
+
+void Layer::place(gru_backward &f, int, float *scratch) const {
+    f.gates = scratch;
     f.rows = f.gates + f.chunk * f.B * f.gates_row;
-    f.carry = f.rows + f.chunk * f.B * operands;
-    f.states = f.carry + f.B * HP;
-    auto work = [](const BackwardCall &call, gru_worker *me) { call.table->backward(&call.packed, &call.task, me); };
-    crew.region.run<BackwardCall>(work, {table, packed, f}, crew.shards);
+    f.carry = f.rows + f.chunk * f.B * f.operands;
+    f.states = f.carry + f.B * packed.HP;
+}
+
+template <class Task>
+void Layer::run(Task f, int threads, const Gates *gates) const {
+    Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
+    place(f, crew.shards, scratch(plan(f, crew.units, crew.shards, gates)));
+    auto work = [](const Call<Task> &call, gru_worker *me) { compute(call.table, &call.packed, &call.task, me); };
+    crew.region.run<Call<Task>>(work, {table, packed, f}, crew.shards);
+}
+
+void Layer::finish(const gru_forward &f, float *h_n) const {
+    int64_t H = packed.H;
+    const float *last = f.y + (f.reverse ? 0 : (f.T - 1) * f.y_t);
+    for (int64_t b = 0; b < f.B; b++) std::copy_n(last + b * f.y_b, H, h_n + b * H);
+    if (!f.more.marks) return;
+    for (int64_t t = 0; t < f.T; t++)
+        for (int64_t b = 0; b < f.B; b++)
+            if (f.more.marks[t * f.B + b] & GRU_SKIP) std::fill_n(f.y + t * f.y_t + b * f.y_b, H, 0.0f);
+}
+
+void Layer::forward(gru_forward f, int threads, const Gates *gates, float *h_n) const {
+    run(f, threads, gates);
+    if (h_n) finish(f, h_n);
+}
+
+void Layer::backward(gru_backward f, int threads, const Gates *gates) const { run(f, threads, gates); }
+
+// Where a call alone would have one worker, or two that meet after every step, and each core keeps its weights in L2.
+bool Layer::better_alone(int64_t T, int64_t B, int threads) const {
+    Sharing how = sharing(T, B, packed.I, packed.H, table, threads);
+    double flops = 6.0 * static_cast<double>(T * B * packed.H * (packed.I + packed.H));
+    bool worth = threads >= 2 && 2 * flops >= SHARED_FLOPS && 3 * packed.H * packed.H <= STATIONARY_FLOATS;
+    return worth && (how.workers == 1 || (how.units && how.workers == 2));
+}
+
+template <class Task>
+void Layer::at_once(const Half<Task> &first, const Half<Task> &second) {
+    Call<Task> calls[] = {{first.layer->table, first.layer->packed, first.task},
+                          {second.layer->table, second.layer->packed, second.task}};
+    int64_t floats = tiles(first.layer->plan(calls[0].task, false, 1, first.gates), 16) * 16;
+    float *memory = scratch(floats + second.layer->plan(calls[1].task, false, 1, second.gates));
+    first.layer->place(calls[0].task, 1, memory);
+    second.layer->place(calls[1].task, 1, memory + floats);
+    auto work = [](const BothCall<Task> &both, gru_worker *me) {
+        auto one = [&](int i) {
+            gru_worker alone = {};
+            alone.shards = 1;
+            compute(both.calls[i].table, &both.calls[i].packed, &both.calls[i].task, &alone);
+        };
+        if (me->shards == 1)
+            for (int i = 0; i < 2; i++) one(i);
+        else
+            each_shard(me, one);
+    };
+    Region region(2);
+    region.run<BothCall<Task>>(work, {calls}, region.count());
+}
+
+void both(const Half<gru_forward> &first, const Half<gru_forward> &second, int threads) {
+    if (!first.layer->better_alone(first.task.T, first.task.B, threads)) {
+        for (const auto *half : {&first, &second}) half->layer->forward(half->task, threads, half->gates, half->h_n);
+        return;
+    }
+    Layer::at_once(first, second);
+    for (const auto *half : {&first, &second}) half->layer->finish(half->task, half->h_n);
+}
+
+// Where both add to one dx, the second does so by way of memory of its own.
+void both(const Half<gru_backward> &first, const Half<gru_backward> &second, int threads) {
+    const gru_backward &f = second.task;
+    if (!first.layer->better_alone(f.T, f.B, threads)) {
+        for (const auto *half : {&first, &second}) half->layer->backward(half->task, threads, half->gates);
+        return;
+    }
+    int64_t I = second.layer->packed.I, floats = f.dx && f.add_dx ? f.T * f.B * I : 0;
+    Buffer dx = allocate(floats);
+    Half<gru_backward> own = second;
+    if (floats) own.task.dx = dx.get(), own.task.dx_t = f.B * I, own.task.dx_b = I, own.task.add_dx = 0;
+    Layer::at_once(first, own);
+    for (int64_t t = 0; floats && t < f.T; t++)
+        for (int64_t b = 0; b < f.B; b++)
+            std::transform(&dx[(t * f.B + b) * I], &dx[(t * f.B + b) * I] + I, f.dx + t * f.dx_t + b * f.dx_b,
+                           f.dx + t * f.dx_t + b * f.dx_b, std::plus<float>());
 }
 
 Dense::Dense(const float *weight, const float *bias, int64_t outputs, int64_t inputs, const gru_kernels *kernels)

@@ -16,11 +16,40 @@ struct Gates {
     Buffer memory;
 };
 
+class Layer;
+
+template <class Task>
+struct Half {  // one of two calls
+    const Layer *layer;
+    Task task;
+    const Gates *gates;
+    float *h_n;  // as Layer::forward has it
+};
+
+// Two directions, at once where a core each is better than one after the other.
+void both(const Half<gru_forward> &first, const Half<gru_forward> &second, int threads);
+void both(const Half<gru_backward> &first, const Half<gru_backward> &second, int threads);
+
 class Layer {
     const gru_kernels *table;
     gru_packed packed{};
     Buffer memory, back, kept;
     const float *zeros;  // [HP]: the first state where none is given
+
+    // What a call shared out like that needs; the floats of its scratch, and where they are.
+    int64_t plan(gru_forward &task, bool units, int shards, const Gates *gates) const;
+    int64_t plan(gru_backward &task, bool units, int shards, const Gates *gates) const;
+    void place(gru_forward &task, int shards, float *scratch) const;
+    void place(gru_backward &task, int shards, float *scratch) const;
+    template <class Task>
+    void run(Task task, int threads, const Gates *gates) const;
+    template <class Task>
+    static void at_once(const Half<Task> &first, const Half<Task> &second);
+    bool better_alone(int64_t T, int64_t B, int threads) const;
+    void finish(const gru_forward &task, float *h_n) const;
+
+    friend void both(const Half<gru_forward> &, const Half<gru_forward> &, int);
+    friend void both(const Half<gru_backward> &, const Half<gru_backward> &, int);
 
   public:
     // Copies the weights into panels for the forward pass, and for the backward pass too where `training`. With `keep`
@@ -40,7 +69,8 @@ class Layer {
 
     // The caller fills what comes before shard_units; h0 may be null for zeros. T and B are at least 1. `gates` is room
     // for them in the forward pass, or null; and what it then held in the backward pass, or null.
-    void forward(gru_forward task, int threads, const Gates *gates = nullptr) const;
+    // With h_n [B, H] it takes the last states, and y zeros where steps are skipped.
+    void forward(gru_forward task, int threads, const Gates *gates = nullptr, float *h_n = nullptr) const;
     void backward(gru_backward task, int threads, const Gates *gates = nullptr) const;
 };
 

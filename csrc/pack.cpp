@@ -26,16 +26,6 @@ struct PackCall {
     int64_t count;
 };
 
-template <class F>
-void each_shard(gru_worker *me, F f) {
-    if (me->shards == 1) return f(0);
-    for (int shard; (shard = me->claim(me)) >= 0;) {
-        f(shard);
-        me->done(me);
-    }
-    me->next(me);
-}
-
 }  // namespace
 
 void pack_panels(const gru_kernels *table, const gru_packed &to, const gru_weights &from) {

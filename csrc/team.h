@@ -66,6 +66,17 @@ class Region {
     void run(const Job &job);
 };
 
+// f(shard) for every shard of a phase, each by one of the workers; ends when all are done.
+template <class F>
+inline void each_shard(gru_worker *me, F f) {
+    if (me->shards == 1) return f(0);
+    for (int shard; (shard = me->claim(me)) >= 0;) {
+        f(shard);
+        me->done(me);
+    }
+    me->next(me);
+}
+
 }  // namespace grus
 
 #endif

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from grus import _native
 
-__all__ = ["RESTART", "SKIP", "Extras", "Gates", "Gradients", "Place"]
+__all__ = ["RESTART", "SKIP", "BackwardCall", "Extras", "ForwardCall", "Gates", "Gradients", "Place"]
 
 Array = NDArray[np.float32]
 Place = tuple[int, int, int]  # of [T, B, ...]: an address, strides in time and batch in floats
@@ -62,3 +62,45 @@ class Extras(NamedTuple):
 
 
 SKIP, RESTART = 1, 2  # as in csrc/gru.h
+
+
+class ForwardCall(NamedTuple):
+    """A forward pass on memory the caller has checked, quick to call: nothing is checked here.
+
+    ``h0`` is an address or 0 and a stride in batch, ``h_n`` the address of [B, H] contiguous. Strides count floats,
+    features are contiguous, steps and batch are at least 1. ``gates`` is ``Gates.native``.
+    """
+
+    steps: int
+    batch: int
+    x: Place
+    h0: tuple[int, int]
+    y: Place
+    h_n: int
+    reverse: bool
+    gates: _native.Gates | None = None
+    more: Extras | None = None
+
+
+class BackwardCall(NamedTuple):
+    """A backward pass like :class:`ForwardCall`; dh_n, dh0, drestart and dW, dU, db_i, db_h, dgain contiguous.
+
+    dy, dh_n, dx and all of ``by_weights`` may be at address 0: zeros, or not wanted. ``add_dx`` adds to dx; the
+    gradient by the state of the restarts is always added.
+    """
+
+    steps: int
+    batch: int
+    x: Place
+    h0: tuple[int, int]
+    y: Place
+    dy: Place
+    dh_n: int
+    dx: Place
+    add_dx: bool
+    dh0: int
+    by_weights: tuple[int, int, int, int, int]
+    reverse: bool
+    gates: _native.Gates | None = None
+    more: Extras | None = None
+    drestart: int = 0

@@ -16,6 +16,31 @@ class Gates:
     def first_step(self) -> int: ...
     def array(self) -> _Array: ...
 
+# memory by address, strides in floats; nothing is checked
+_Extras = tuple[int, tuple[int, int], int, float, int] | None
+# T, B, x, h0, y, h_n, reverse, gates, more
+_Forward = tuple[
+    int, int, tuple[int, int, int], tuple[int, int], tuple[int, int, int], int, bool, Gates | None, _Extras
+]
+# T, B, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, gates, more, drestart
+_Backward = tuple[
+    int,
+    int,
+    tuple[int, int, int],
+    tuple[int, int],
+    tuple[int, int, int],
+    tuple[int, int, int],
+    int,
+    tuple[int, int, int],
+    bool,
+    int,
+    tuple[int, int, int, int, int],
+    bool,
+    Gates | None,
+    _Extras,
+    int,
+]
+
 class Layer:
     @property
     def input_size(self) -> int: ...
@@ -29,37 +54,8 @@ class Layer:
     def forward(
         self, x: _Array, h0: _Array | None, y: _Array, reverse: bool, threads: int, gates: Gates | None
     ) -> None: ...
-    # addresses, strides in floats; nothing is checked
-    def forward_at(
-        self,
-        T: int,
-        B: int,
-        x: tuple[int, int, int],
-        h0: tuple[int, int],
-        y: tuple[int, int, int],
-        h_n: int,
-        reverse: bool,
-        gates: Gates | None,
-        more: tuple[int, tuple[int, int], int, float, int] | None,
-    ) -> None: ...
-    def backward_at(
-        self,
-        T: int,
-        B: int,
-        x: tuple[int, int, int],
-        h0: tuple[int, int],
-        y: tuple[int, int, int],
-        dy: tuple[int, int, int],
-        dh_n: int,
-        dx: tuple[int, int, int],
-        add_dx: bool,
-        dh0: int,
-        by_weights: tuple[int, int, int, int, int],
-        reverse: bool,
-        gates: Gates | None,
-        more: tuple[int, tuple[int, int], int, float, int] | None,
-        drestart: int,
-    ) -> None: ...
+    def forward_at(self, call: _Forward) -> None: ...
+    def backward_at(self, call: _Backward) -> None: ...
     def holds_at(
         self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, gain_hh: int, reset_after: bool
     ) -> bool: ...
@@ -82,6 +78,8 @@ class Layer:
         gates: Gates | None,
     ) -> None: ...
 
+def forward_both_at(first: Layer, call: _Forward, second: Layer, other: _Forward) -> None: ...
+def backward_both_at(first: Layer, call: _Backward, second: Layer, other: _Backward) -> None: ...
 def make_layer_at(
     I: int,
     H: int,

@@ -13,20 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus import _native
-from grus._calls import RESTART, SKIP, Extras, Gates, Gradients, Place
+from grus._calls import RESTART, SKIP, BackwardCall, Extras, ForwardCall, Gates, Gradients
 from grus.errors import InputError
 from grus.weights import GRUWeights
 
 __all__ = [
     "RESTART",
     "SKIP",
+    "BackwardCall",
     "Dense",
     "Extras",
+    "ForwardCall",
     "Gates",
     "Gradients",
     "Layer",
     "activate",
+    "backward_both_at",
     "default_isa",
+    "forward_both_at",
     "get_num_threads",
     "isas",
     "set_num_threads",
@@ -203,53 +207,13 @@ class Layer:
             return y, y[0 if reverse else -1].copy()
         return y, np.zeros((B, self.hidden_size), np.float32) if h0 is None else h0.copy()
 
-    def forward_at(
-        self,
-        steps: int,
-        batch: int,
-        x: Place,
-        h0: tuple[int, int],
-        y: Place,
-        h_n: int,
-        reverse: bool,
-        gates: Gates | None = None,
-        more: Extras | None = None,
-    ) -> None:
-        """:meth:`forward` on memory the caller has checked, quick to call: nothing is checked here.
+    def forward_at(self, call: ForwardCall) -> None:
+        """:meth:`forward` by address."""
+        self._native.forward_at(call)
 
-        x and y are (address, stride in time, stride in batch), h0 (address or 0, stride in batch), h_n the address of
-        [B, H] contiguous; strides count floats, features are contiguous, steps and batch are at least 1.
-        """
-        native = None if gates is None else gates.native
-        self._native.forward_at(steps, batch, x, h0, y, h_n, reverse, native, more)
-
-    def backward_at(
-        self,
-        steps: int,
-        batch: int,
-        x: Place,
-        h0: tuple[int, int],
-        y: Place,
-        dy: Place,
-        dh_n: int,
-        dx: Place,
-        dh0: int,
-        by_weights: tuple[int, int, int, int, int],
-        reverse: bool,
-        gates: Gates | None = None,
-        more: Extras | None = None,
-        drestart: int = 0,
-        add_dx: bool = False,
-    ) -> None:
-        """:meth:`backward` like :meth:`forward_at`; dh_n, dh0 and dW, dU, db_i, db_h, dgain contiguous.
-
-        dy, dh_n, dx and all of ``by_weights`` may be at address 0: zeros, or not wanted. ``add_dx`` adds to dx; the
-        gradient by the state of the restarts is always added.
-        """
-        native = None if gates is None else gates.native
-        self._native.backward_at(
-            steps, batch, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, native, more, drestart
-        )
+    def backward_at(self, call: BackwardCall) -> None:
+        """:meth:`backward` by address."""
+        self._native.backward_at(call)
 
     def holds_at(self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, gain_hh: int = 0) -> bool:
         """Whether the weights at these addresses (a bias may be 0) are those the layer was made of, bit for bit.
@@ -319,6 +283,16 @@ class Layer:
             native = _fitting(gates, T, B)
             self._native.backward(x, h0, y, dy, dh_n, dx, dh0, dW, dU, db_i, db_h, bool(reverse), threads, native)
         return Gradients(dx, dh0, dW, dU, db_i, db_h)
+
+
+def forward_both_at(first: Layer, call: ForwardCall, second: Layer, other: ForwardCall) -> None:
+    """:meth:`Layer.forward_at` of two layers that do not need each other, at once where that is quicker."""
+    _native.forward_both_at(first._native, call, second._native, other)
+
+
+def backward_both_at(first: Layer, call: BackwardCall, second: Layer, other: BackwardCall) -> None:
+    """:meth:`Layer.backward_at` of two; with ``add_dx`` the second adds to what the first gives."""
+    _native.backward_both_at(first._native, call, second._native, other)
 
 
 class Dense:

@@ -287,11 +287,18 @@ def _forward(
     x, h0 = _features_contiguous(x), None if h0 is None else _features_contiguous(h0)
     starts = [None if start is None else _features_contiguous(start) for start in starts]
     out = options.time_major(y)
-    for d, packed in enumerate(layers):
-        last = h_n.data_ptr() + 4 * d * batch * hidden
-        own, more = _sequence(out, d * hidden), options.more(d, starts[d])
-        back = options.reverse or d == 1
-        packed.forward_at(steps, batch, _sequence(x), _first_state(h0, d), own, last, back, gates[d], more)
+    calls = []
+    for d, room in zip(range(len(layers)), gates, strict=False):
+        last, back = h_n.data_ptr() + 4 * d * batch * hidden, options.reverse or d == 1
+        own, native = _sequence(out, d * hidden), None if room is None else room.native
+        more = options.more(d, starts[d])
+        calls.append(
+            kernels.ForwardCall(steps, batch, _sequence(x), _first_state(h0, d), own, last, back, native, more)
+        )
+    if len(calls) == 2:
+        kernels.forward_both_at(layers[0], calls[0], layers[1], calls[1])
+    else:
+        layers[0].forward_at(calls[0])
     return y, h_n
 
 
@@ -337,7 +344,8 @@ class _Layer(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         """``tensors``: the starts of the D directions, then their weights."""
         starts, weights = tensors[: len(tensors) // 6], tensors[len(tensors) // 6 :]
-        gates = [_room(options, packed, *x.shape[:2], weights[4] is not None) for packed in layers]
+        steps, batch = x.shape[:2]
+        gates = [_room(options, packed, steps, batch, weights[4] is not None) for packed in layers]
         y, h_n = _forward(options, x, h0, starts, layers, gates)
         results = _views(options, x, gates, h_n) if options.gates else []
         ctx.options, ctx.layers, ctx.gates = options, layers, gates
@@ -391,39 +399,53 @@ def _gradients(
     if empty:
         _ = dx is not None and dx.zero_()
         _ = dh0.zero_() if dh_n is None else dh0.copy_(dh_n)
+    starts = [None if start is None else _features_contiguous(start) for start in given.starts]
+    calls, rooms = [], []  # the rooms of what is not wanted must live as long as the calls
     for d, packed in enumerate(ctx.layers):
-        own: list[Tensor | None] = [None] * 5
-        if any(by_weights):
-            given_own = given.weights[5 * d : 5 * d + 5]
-            sizes = (3 * hidden, packed.input_size), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,), (3 * hidden,)
-            # biases that are not there have gradients all the same, W and b_i of a projected x have none
-            left_out = (False,) * 4 + (True,) if given_own[4] is None else (True, False, True, False, False)
-            own = [None if out else _new(size) for out, size in zip(left_out, sizes, strict=True)]
-            for gradient in own:
-                _ = empty and gradient is not None and gradient.zero_()
-        if not empty:
-            at = 4 * d * batch * hidden
-            start, dstart = given.starts[d], dstarts[d]
-            start = None if start is None else _features_contiguous(start)
-            packed.backward_at(
-                steps,
-                batch,
-                _sequence(x),
-                _first_state(h0, d),
-                _sequence(options.time_major(y), d * hidden),
-                _sequence(dy, d * hidden),
-                0 if dh_n is None else dh_n.data_ptr() + at,
-                _sequence(dx),
-                dh0.data_ptr() + at,
-                tuple(0 if gradient is None else gradient.data_ptr() for gradient in own),
-                options.reverse or d == 1,
-                ctx.gates[d],
-                options.more(d, start),
-                0 if dstart is None else dstart.data_ptr(),
-                add_dx=d == 1,
-            )
+        normalised = given.weights[5 * d + 4] is not None
+        own = _weight_gradients(packed, normalised, empty) if any(by_weights) else [None] * 5
+        rooms.append(own)
+        at, start, dstart, room = 4 * d * batch * hidden, starts[d], dstarts[d], ctx.gates[d]
+        call = kernels.BackwardCall(
+            steps,
+            batch,
+            _sequence(x),
+            _first_state(h0, d),
+            _sequence(options.time_major(y), d * hidden),
+            _sequence(dy, d * hidden),
+            0 if dh_n is None else dh_n.data_ptr() + at,
+            _sequence(dx),
+            d == 1,
+            dh0.data_ptr() + at,
+            tuple(0 if gradient is None else gradient.data_ptr() for gradient in own),  # type: ignore[arg-type]
+            options.reverse or d == 1,
+            None if room is None else room.native,
+            options.more(d, start),
+            0 if dstart is None else dstart.data_ptr(),
+        )
+        calls.append(call)
         gradients += [g if want else None for g, want in zip(own, by_weights[5 * d : 5 * d + 5], strict=True)]
+    if empty:
+        return gradients
+    if D == 2:
+        kernels.backward_both_at(ctx.layers[0], calls[0], ctx.layers[1], calls[1])
+    else:
+        ctx.layers[0].backward_at(calls[0])
     return gradients
+
+
+def _weight_gradients(layer: kernels.Layer, normalised: bool, empty: bool) -> list[Tensor | None]:
+    """Room for dW, dU, db_i, db_h and that by the gain; zeros where there is nothing to go back through.
+
+    Biases that are not there have a gradient all the same; W and b_i of a projected x have none.
+    """
+    H = layer.hidden_size
+    shapes = [(3 * H, layer.input_size), (3 * H, H), (3 * H,), (3 * H,), (3 * H,)]
+    left_out = (0, 2) if normalised else (4,)
+    room = [None if index in left_out else _new(shape) for index, shape in enumerate(shapes)]
+    for gradient in room:
+        _ = empty and gradient is not None and gradient.zero_()
+    return room
 
 
 def _plain_gradients(

@@ -156,8 +156,8 @@ def gates(
     gain: Tensor | None = None,
 ) -> Gates:
     """The gates of all steps of one direction at once, from its output y [T, B, H]."""
-    h = torch.zeros_like(y[0]) if h0 is None else h0
-    before = torch.cat([y[1:], h[None]]) if reverse else torch.cat([h[None], y[:-1]])
+    h = y.new_zeros(y.shape[1:]) if h0 is None else h0
+    before = torch.cat([y, h[None]])[1:] if reverse else torch.cat([h[None], y])[:-1]  # T = 0 has none
     if more.skip is not None and reverse:  # a row's first step, as it walks, begins with h0 and not with y
         none = torch.zeros_like(more.skip[:1])
         before = torch.where(torch.cat([more.skip[1:], none])[..., None], h, before)
