@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -52,6 +54,14 @@ class Model:
     @property
     def num_parameters(self) -> int:
         return sum(math.prod(shape) for shape in parameters(self.spec.blocks).values())
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the spec and every array, in hexadecimal: equal models on any machine have equal hashes."""
+        whole = hashlib.sha256(self.spec.to_json().encode())
+        for array in self.arrays.values():  # in the spec's order; it says their names and shapes
+            whole.update(array.astype(array.dtype.newbyteorder("<"), "C", copy=False).tobytes())
+        return whole.hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one .safetensors file, whole or not at all (temporary file, fsync, rename).

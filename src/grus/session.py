@@ -7,7 +7,6 @@ threads at once. The bits of a sequence's output do not depend on its batch, on 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,39 +16,12 @@ from grus import kernels, quantized
 from grus.errors import InputError
 from grus.model import Model
 from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual
+from grus.state import State, as_float32, from_bytes, state_of, to_bytes
 from grus.weights import GRUWeights
 
 __all__ = ["Session", "State"]
 
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """What a stream remembers: one read-only float32 array [B, H] for each GRU layer and direction, in spec order.
-
-    Rows are streams. To drop, add or reorder streams make a new State of the chosen rows of ``arrays``.
-    Two states are equal when all their numbers are. Raises InputError for arrays that are not [B, H] with one B.
-    """
-
-    arrays: tuple[Array, ...]
-
-    def __post_init__(self) -> None:
-        arrays = tuple(_frozen(_float32("state array", a)) for a in self.arrays)
-        if any(a.ndim != 2 for a in arrays) or len({a.shape[0] for a in arrays}) > 1:
-            raise InputError(f"state arrays have shapes {[a.shape for a in arrays]}, expected (B, H) with one B")
-        object.__setattr__(self, "arrays", arrays)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, State):
-            return NotImplemented
-        same = len(self.arrays) == len(other.arrays)
-        return same and all(map(np.array_equal, self.arrays, other.arrays))
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __reduce__(self) -> tuple[type[State], tuple[tuple[Array, ...]]]:
-        return State, (self.arrays,)  # copies and pickles come back read-only
 
 
 class Session:
@@ -69,13 +41,14 @@ class Session:
         self._input_size = model.spec.input_size
         self._hidden_sizes = tuple(_hidden_sizes(model.spec.blocks))
         self._streams = not _has(model.spec.blocks, lambda gru: gru.bidirectional)
+        self._hash = bytes.fromhex(model.hash)
 
     def initial_state(self, batch: int) -> State:
         """The state before the first step of ``batch`` streams: zeros. Raises InputError for a model not to stream."""
         self._check_streams()
         if not isinstance(batch, (int, np.integer)) or batch < 0:
             raise InputError(f"batch is {batch!r}, expected an integer of at least 0")
-        return _state_of([np.zeros((int(batch), size), np.float32) for size in self._hidden_sizes])
+        return state_of([np.zeros((int(batch), size), np.float32) for size in self._hidden_sizes])
 
     def step(self, x: ArrayLike, state: State | None = None) -> tuple[Array, State]:
         """The next step of every stream: x [B, I] and a state to y [B, O] and the state after it.
@@ -101,6 +74,23 @@ class Session:
         y, after = self._call(values, state, last)
         return (y[-1] if last else y), after
 
+    def state_to_bytes(self, state: State) -> bytes:
+        """A state as bytes, for another process, machine or day; they hold the model's hash and a checksum.
+
+        Raises InputError for a state of another model, and where the model is not to be streamed.
+        """
+        self._check_streams()
+        self._check_state(state, None)
+        return to_bytes(state, self._hash)
+
+    def state_from_bytes(self, data: bytes) -> State:
+        """The state in the bytes of :meth:`state_to_bytes`, to the bit. Nothing in them is ever executed.
+
+        Raises InputError for bytes that are damaged, of another model (by its hash), or of a newer format.
+        """
+        self._check_streams()
+        return from_bytes(data, self._hash, self._hidden_sizes)
+
     def _call(self, x: Array, state: State | None, last: bool) -> tuple[Array, State]:
         if state is not None:
             self._check_state(state, x.shape[-2])
@@ -108,10 +98,10 @@ class Session:
         y = self._chain(x, None if state is None else iter(state.arrays), h_n, last)
         if any(h is y for h in h_n):  # a step that ends with a GRU: the caller may write into y
             y = y.copy()
-        return y, _state_of(h_n)
+        return y, state_of(h_n)
 
     def _input(self, x: ArrayLike, expected: str) -> Array:
-        values = _float32("x", x)
+        values = as_float32("x", x)
         if values.ndim != expected.count(",") + 1 or values.shape[-1] != self._input_size:
             raise InputError(f"x has shape {values.shape}, expected {expected.format(self._input_size)}")
         return values if values.strides[-1] == values.itemsize else np.ascontiguousarray(values)
@@ -123,14 +113,14 @@ class Session:
                 "be streamed or given a state; call run(x)"
             )
 
-    def _check_state(self, state: State, batch: int) -> None:
+    def _check_state(self, state: State, batch: int | None) -> None:
         if not isinstance(state, State):
             raise InputError(f"state is a {type(state).__name__}, expected a State from initial_state, step or run")
         sizes = tuple(a.shape[1] for a in state.arrays)
         if sizes != self._hidden_sizes:
             raise InputError(f"state is of another model: hidden sizes {sizes}, expected {self._hidden_sizes}")
-        if state.arrays and len(state.arrays[0]) != batch:
-            raise InputError(f"state is for a batch of {len(state.arrays[0])}, but x has a batch of {batch}")
+        if state.arrays and batch not in (None, state.batch):
+            raise InputError(f"state is for a batch of {state.batch}, but x has a batch of {batch}")
 
 
 class _Operation(Protocol):
@@ -276,32 +266,3 @@ def _has(blocks: Sequence[Block], condition: Callable[[GRU], bool]) -> bool:
 def _hidden_sizes(blocks: Sequence[Block]) -> Iterator[int]:
     for gru in _grus(blocks):
         yield from [gru.hidden_size] * (gru.num_layers * gru.directions)
-
-
-def _state_of(arrays: list[Array]) -> State:
-    """A state of arrays that are ours alone: frozen where they lie, not copied and not checked again."""
-    for array in arrays:
-        array.setflags(write=False)
-    state = object.__new__(State)
-    object.__setattr__(state, "arrays", tuple(arrays))
-    return state
-
-
-def _float32(name: str, values: ArrayLike) -> Array:
-    if type(values) is np.ndarray and values.dtype == np.float32:
-        return values
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # a ragged list
-        raise InputError(f"{name} is not an array: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} has dtype {array.dtype}, expected real numbers")
-    with np.errstate(over="ignore"):  # too large for float32 is infinity there, as everywhere in IEEE
-        return array.astype(np.float32, copy=False)
-
-
-def _frozen(array: Array) -> Array:
-    if array.flags.writeable or array.base is not None:
-        array = array.copy()
-        array.setflags(write=False)
-    return array
