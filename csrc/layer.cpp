@@ -16,25 +16,29 @@ constexpr int64_t NORMALISED_ROWS = 128;        // whose rows are twice as long
 constexpr int64_t BACKWARD_ROWS = 512;          // but no fewer rows: each chunk adds to all the weight gradients
 constexpr int64_t SHARED_FLOPS = 1 << 19;       // a call below this is not worth waking a second worker
 constexpr int64_t STEP_FLOPS = 1 << 15;         // nor is a step, where workers must meet after each
+constexpr int64_t STEP_BACK_FLOPS = 1 << 16;    // the way back meets twice as often
 constexpr int64_t STATIONARY_FLOATS = 1 << 18;  // recurrent weights that a core's L2 keeps between steps
 
 // How a call is shared out: rows of the batch while each worker gets enough of them and keeps the weights in its L2,
-// else the units.
+// else the units where a step has `least` flops.
 struct Sharing {
     int workers;
     bool units;
 };
 
-Sharing sharing(int64_t T, int64_t B, int64_t I, int64_t H, const gru_kernels *table, int threads) {
+Sharing sharing(int64_t T, int64_t B, int64_t I, int64_t H, const gru_kernels *table, int threads, int64_t least) {
     double flops = 6.0 * static_cast<double>(B * H * (I + H));
     if (threads <= 1 || flops * static_cast<double>(T) < SHARED_FLOPS) return {1, false};
     int64_t tile = table->tile, some = threads * std::max<int64_t>(1, tile / 2);
     bool rows = B >= some && (3 * H * H <= STATIONARY_FLOATS || B >= threads * tile * 4);
     if (rows) return {threads, false};
     int workers = static_cast<int>(std::min<int64_t>(threads, tiles(H, table->width)));
-    if (flops >= STEP_FLOPS && workers > 1) return {workers, true};
+    if (flops >= static_cast<double>(least) && workers > 1) return {workers, true};
     return {static_cast<int>(std::min<int64_t>(threads, B)), false};
 }
+
+int64_t least_step(const gru_forward &) { return STEP_FLOPS; }
+int64_t least_step(const gru_backward &) { return STEP_BACK_FLOPS; }
 
 // Rows go out in twice as many shards as there are workers while the shards stay full tiles and the weights in L2: the
 // work of a core that another process has is then taken over.
@@ -214,7 +218,7 @@ void Layer::place(gru_backward &f, int, float *scratch) const {
 
 template <class Task>
 void Layer::run(Task f, int threads, const Gates *gates) const {
-    Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads), f.B, packed.H, table);
+    Crew crew(sharing(f.T, f.B, packed.I, packed.H, table, threads, least_step(f)), f.B, packed.H, table);
     place(f, crew.shards, scratch(plan(f, crew.units, crew.shards, gates)));
     auto work = [](const Call<Task> &call, gru_worker *me) { compute(call.table, &call.packed, &call.task, me); };
     crew.region.run<Call<Task>>(work, {table, packed, f}, crew.shards);
@@ -239,7 +243,7 @@ void Layer::backward(gru_backward f, int threads, const Gates *gates) const { ru
 
 // Where a call alone would have one worker, or two that meet after every step, and each core keeps its weights in L2.
 bool Layer::better_alone(int64_t T, int64_t B, int threads) const {
-    Sharing how = sharing(T, B, packed.I, packed.H, table, threads);
+    Sharing how = sharing(T, B, packed.I, packed.H, table, threads, STEP_FLOPS);
     double flops = 6.0 * static_cast<double>(T * B * packed.H * (packed.I + packed.H));
     bool worth = threads >= 2 && 2 * flops >= SHARED_FLOPS && 3 * packed.H * packed.H <= STATIONARY_FLOATS;
     return worth && (how.workers == 1 || (how.units && how.workers == 2));

@@ -17,7 +17,8 @@ from grus import Model, Session, kernels, set_num_threads, spec
 def prepare(problem: Problem, threads: int) -> dict[str, Contestant]:
     """ "grus" is the kernels through NumPy: one layer by ``kernels.Layer``, a chain of them by ``Session.run``.
 
-    A training step changes the weights, so that packing them is part of it.
+    A training step changes the weights, so that packing them is part of it. There "grus" keeps the gates of all steps,
+    which is the fastest, and "grus.torch" as many as it does by default.
     """
     set_num_threads(threads)
     torch.set_num_threads(threads)
@@ -66,8 +67,9 @@ def _sequence(result: Any) -> Arrays:
 def _train(problem: Problem) -> tuple[Any, kernels.Gradients]:
     ((_, weights),) = problem.layers[0]
     layer = kernels.Layer(weights, training=True)
-    y, _ = layer.forward(problem.x)
-    return y, layer.backward(problem.x, None, y, problem.dy)
+    gates = layer.gates(problem.case.T, problem.case.B)
+    y, _ = layer.forward(problem.x, gates=gates)
+    return y, layer.backward(problem.x, None, y, problem.dy, gates=gates)
 
 
 def _gradients(problem: Problem, result: tuple[Any, kernels.Gradients]) -> Arrays:

@@ -148,9 +148,9 @@ def isa_of_layers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 @together
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_threads_and_saved_gates_change_no_bit(chosen: list[str], threads: int) -> None:
-    """Sharing the rows (B = 40) and the units (B = 3), with gates saved and computed once more."""
-    for B, H in [(40, 64), (3, 256)]:
-        given = problem(chosen, B, H, 1)
+    """Sharing the rows (B = 40), the units (B = 3) and the directions, with gates saved and computed once more."""
+    for B, H, D in [(40, 64, 1), (3, 256, 1), (2, 96, 2)]:
+        given = problem(chosen, B, H, D)
         before = kernels.get_num_threads()
         try:
             kernels.set_num_threads(1)
