@@ -32,6 +32,9 @@ inline void pause() {
 #endif
 }
 
+constexpr int PATIENCE = 32;        // looks at what others do before a worker takes a shard of theirs
+constexpr int64_t CORE_PHASES = 8;  // phases between two questions which core one is on
+
 template <class F>
 bool spin_until(F done) {
     for (int i = 0; i < 64; i++) {  // the clock is not asked where the wait is short
@@ -133,7 +136,8 @@ class Team {
     std::atomic<uint64_t> slot[WORDS] = {};  // the job, valid while `version` is even and stays
     Counter version;                         // twice the number of the call
     Counter claims[MAX_SHARDS];              // the next phase of this shard that nobody has taken
-    Counter finished;                        // shards done in all phases
+    Counter dones[MAX_SHARDS];               // the phases of this shard that are done; each on a cache line of its own,
+                                             // written by one worker while the others look
     std::atomic<int> callers_core{-1};
     Bell calls, progress;
     int started = 0;
@@ -141,38 +145,58 @@ class Team {
     struct Seat : gru_worker {  // a worker in a region
         Team *team;
         uint64_t call;
-        int workers;
+        int workers, held;
     };
 
+    // A worker's own shards first. Those of others it looks at only when they are long in coming: a look takes the line
+    // away from whose it is.
     static int claim(gru_worker *worker) {
         Seat *me = static_cast<Seat *>(worker);
-        if (me->index > 0 && !me->team->apart_from_caller()) return -1;
-        int first = me->index * me->shards / me->workers;
-        uint64_t open = tagged(me->call, static_cast<uint64_t>(me->phase));
+        if (me->index > 0 && me->phase % CORE_PHASES == 0 && !me->team->apart_from_caller()) return -1;
+        int first = me->index * me->shards / me->workers, own = (me->index + 1) * me->shards / me->workers - first;
         for (int k = 0; k < me->shards; k++) {
+            if (k == own && me->team->soon_over(me)) return -1;
             int shard = (first + k) % me->shards;
-            std::atomic<uint64_t> &next = me->team->claims[shard].value;
-            uint64_t expected = open;
-            if (next.load(std::memory_order_relaxed) == open &&
-                next.compare_exchange_strong(expected, open + 1, std::memory_order_acquire, std::memory_order_relaxed))
-                return shard;
+            if (me->team->take(me, shard)) return me->held = shard;
         }
         return -1;
     }
 
+    bool take(const Seat *me, int shard) {
+        uint64_t open = tagged(me->call, static_cast<uint64_t>(me->phase)), expected = open;
+        std::atomic<uint64_t> &next = claims[shard].value;
+        return next.load(std::memory_order_relaxed) == open &&
+               next.compare_exchange_strong(expected, open + 1, std::memory_order_acquire, std::memory_order_relaxed);
+    }
+
+    // Whether all shards have done so many phases.
+    bool have_done(const Seat *me, int64_t phases) {
+        uint64_t wanted = tagged(me->call, static_cast<uint64_t>(phases));
+        for (int shard = 0; shard < me->shards; shard++)
+            if (dones[shard].value.load(std::memory_order_acquire) < wanted) return false;
+        return true;
+    }
+
+    bool soon_over(const Seat *me) {
+        for (int i = 0; i < PATIENCE; i++) {
+            if (have_done(me, me->phase + 1)) return true;
+            pause();
+        }
+        return false;
+    }
+
     static void done(gru_worker *worker) {
         Seat *me = static_cast<Seat *>(worker);
-        uint64_t all = tagged(me->call, static_cast<uint64_t>(me->phase + 1) * static_cast<uint64_t>(me->shards));
-        if (me->team->finished.value.fetch_add(1, std::memory_order_acq_rel) + 1 == all) me->team->progress.tell();
+        uint64_t phases = tagged(me->call, static_cast<uint64_t>(me->phase + 1));
+        me->team->dones[me->held].value.store(phases, std::memory_order_release);
+        me->team->progress.tell();
     }
 
     static void next(gru_worker *worker) {
         Seat *me = static_cast<Seat *>(worker);
         me->phase++;
-        uint64_t all = tagged(me->call, static_cast<uint64_t>(me->phase) * static_cast<uint64_t>(me->shards));
-        std::atomic<uint64_t> &count = me->team->finished.value;
-        if (me->index == 0) me->team->note_core();
-        me->team->progress.wait([&] { return count.load(std::memory_order_acquire) >= all; });
+        if (me->index == 0 && me->phase % CORE_PHASES == 0) me->team->note_core();
+        me->team->progress.wait([&] { return me->team->have_done(me, me->phase); });
     }
 
     void note_core() {
@@ -249,8 +273,10 @@ class Team {
         uint64_t words[WORDS];
         std::memcpy(words, static_cast<const void *>(&job), sizeof words);
         for (int i = 0; i < WORDS; i++) slot[i].store(words[i], std::memory_order_relaxed);
-        for (int i = 0; i < job.shards; i++) claims[i].value.store(tagged(call, 0), std::memory_order_relaxed);
-        finished.value.store(tagged(call, 0), std::memory_order_relaxed);
+        for (int i = 0; i < job.shards; i++) {
+            claims[i].value.store(tagged(call, 0), std::memory_order_relaxed);
+            dones[i].value.store(tagged(call, 0), std::memory_order_relaxed);
+        }
         note_core();
         version.value.store(2 * call, std::memory_order_release);
         calls.tell();
