@@ -23,28 +23,6 @@ def monthly(count: int = 30, extra: str = "") -> str:
     return "unique_id,ds,y\n" + "\n".join(rows) + "\n" + extra
 
 
-@pytest.fixture
-def failing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str], str]:
-    """Run a command that must fail; gives its one line. What was there is untouched, and nothing was added."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GRUS_DEBUG", raising=False)
-
-    def run(command: str) -> str:
-        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        assert main(command.split()) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err.startswith("grus: error: ")
-        assert captured.err.count("\n") == 1
-        assert captured.err.endswith("\n")
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-        return captured.err
-
-    return run
-
-
 FIT = "forecast fit data.csv --horizon 6 -o model.safetensors --quiet"
 
 
@@ -110,7 +88,7 @@ def test_bad_tables(failing: Callable[[str], str], tmp_path: Path, text: str, wo
         ("forecast fit data.csv --horizon 6", ["--output"]),
         ("forecast fit data.csv --horizon 6 -o m --wings 2", ["--wings"]),
         ("forecast", ["VERB"]),
-        ("", ["TASK"]),
+        ("", ["COMMAND"]),
         ("fly", ["fly"]),
     ],
 )

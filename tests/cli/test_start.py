@@ -11,6 +11,7 @@ from grus import __version__
 from grus.cli import main
 
 VERBS = [[], ["forecast"], ["forecast", "fit"], ["forecast", "predict"], ["forecast", "evaluate"]]
+VERBS += [["export"], ["import"], ["info"], ["verify"], ["stream"]]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,7 +28,7 @@ def test_help(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: grus")
-    assert "grus forecast" in text
+    assert " ".join(["grus", *(verb or ["forecast"])]) in text.partition("\n\n")[2]  # an example
     assert max(map(len, text.splitlines())) <= 120
 
 
@@ -46,10 +47,11 @@ def test_help_and_version_load_nothing_heavy() -> None:
     code = (
         "import sys\nfrom grus.cli import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'pandas', 'pyarrow', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'pyarrow', 'matplotlib', 'tqdm', 'onnx', 'onnxruntime', 'h5py'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    for arguments in (["--version"], ["forecast", "fit", "--help"]):
+    for arguments in (["--version"], ["forecast", "fit", "--help"], ["export", "--help"]):
         subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -1,6 +1,7 @@
-"""The command line: ``grus forecast fit``, ``grus forecast predict``, ``grus forecast evaluate``.
+"""The command line: ``grus forecast …``, and what is done with a model: export, import, info, verify, stream.
 
-Exit status: 0 done; 2 bad input, told in one line on stderr; 130 interrupted. GRUS_DEBUG=1 shows tracebacks.
+Exit status: 0 done; 1 an export that does not agree with its model; 2 bad input, told in one line on stderr;
+130 interrupted. GRUS_DEBUG=1 shows tracebacks.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from grus.cli import forecast_evaluate, forecast_fit, forecast_predict
+from grus.cli import export, forecast_evaluate, forecast_fit, forecast_predict, import_file, info, stream, verify
 from grus.errors import InputError
 
 __all__ = ["main"]
@@ -21,6 +22,12 @@ a forecaster in three lines:
   grus forecast fit sales.csv --horizon 18 -o model.safetensors
   grus forecast predict model.safetensors sales.csv -o forecast.csv --plot forecast.png
   grus forecast evaluate model.safetensors sales.csv
+
+a model elsewhere:
+  grus info model.safetensors
+  grus export model.safetensors --to onnx -o model.onnx
+  grus import model.keras -o model.safetensors
+  grus stream model.safetensors < steps.csv
 """
 
 
@@ -35,8 +42,8 @@ def parser() -> Parser:
     raw = argparse.RawDescriptionHelpFormatter
     top = Parser("grus", description="Train GRUs and run them.", epilog=EXAMPLES, formatter_class=raw)
     top.add_argument("--version", action=_Version, help="show the version and exit")
-    tasks = top.add_subparsers(title="tasks", metavar="TASK", required=True, parser_class=Parser)
-    forecast = tasks.add_parser(
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    forecast = commands.add_parser(
         "forecast",
         help="forecast time series, with intervals",
         description="Forecast the series of a long table (columns unique_id, ds, y) with one GRU over them all.",
@@ -46,6 +53,8 @@ def parser() -> Parser:
     verbs = forecast.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
     for verb in (forecast_fit, forecast_predict, forecast_evaluate):
         verb.add(verbs)
+    for command in (export, import_file, info, stream, verify):
+        command.add(commands)
     return top
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import textwrap
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +17,9 @@ from grus.export.c99.plan import plan
 from grus.export.c99.readme import readme
 from grus.export.c99.single import Single
 from grus.export.c99.text import fill, numbers
+from grus.export.describe import describe
 from grus.model import Model
 from grus.quantized import Chain, to_integers
-from grus.spec import Activation, Block, Bypass, Linear, Mean, Residual
 
 __all__ = ["Export"]
 
@@ -28,27 +27,6 @@ Array = NDArray[Any]
 
 MAGIC = 0x53555247  # "GRUS"
 C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
-
-
-def describe(blocks: Sequence[Block], indent: str) -> str:
-    """The blocks, one in a line."""
-    lines = []
-    for block in blocks:
-        if isinstance(block, Mean):
-            lines.append(f"{indent}Mean of {len(block.members)}:")
-            for index, member in enumerate(block.members):
-                lines.append(f"{indent}  member {index}:\n{describe(member, indent + '    ')}")
-        elif isinstance(block, (Bypass, Residual)):
-            around = f", {block.size} features around it" if isinstance(block, Bypass) else ", added to its input"
-            lines.append(f"{indent}{type(block).__name__}{around}:\n{describe(block.blocks, indent + '  ')}")
-        elif isinstance(block, (Linear, Activation)):
-            kind = block.function if isinstance(block, Activation) else "Linear"
-            lines.append(f"{indent}{kind}, {block.input_size} -> {block.output_size}")
-        else:
-            layers = f", {block.num_layers} layers" if block.num_layers > 1 else ""
-            reset = "after" if block.reset_after else "before"
-            lines.append(f"{indent}GRU, {block.input_size} -> {block.output_size}{layers}, reset {reset} the product")
-    return "\n".join(lines)
 
 
 @dataclass

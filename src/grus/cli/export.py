@@ -1,0 +1,168 @@
+"""``grus export``: a model as ONNX, as C99, or its GRUs as weights of PyTorch or Keras."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grus.cli import shared
+from grus.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from grus.model import Model
+
+EPILOG = """\
+examples:
+  grus export model.safetensors --to onnx -o model.onnx
+  grus export model.safetensors --to c -o net/
+  grus export model.safetensors --to c -o net/ --int8 --calibrate steps.csv --int8-model small.safetensors
+  grus export model.safetensors --to torch --block 0 --prefix encoder.gru -o weights.safetensors
+  grus export model.safetensors --to keras -o model.keras
+
+onnx and c are the whole network; torch and keras hold GRUs alone, and --block names one of a larger network.
+--calibrate takes inputs as the model will meet them: lines of numbers as for grus stream, a .npy file [T, I] or
+[T, B, I], or for a forecaster a table of series as for grus forecast predict.
+"""
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".safetensors", "keras": ".keras"}
+ONLY = {  # option: what it is for
+    "opset": ("onnx",),
+    "name": ("c",),
+    "weights": ("c",),
+    "int8": ("c",),
+    "block": ("torch", "keras"),
+    "prefix": ("torch",),
+}
+SERIES = 64  # of a table, at most, to calibrate with
+STEPS = 96  # the last of each
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "export",
+        help="a model as ONNX, C99, or weights of PyTorch or Keras",
+        description="Write a model as something else that runs, each proved to compute the same.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
+    parser.add_argument("--to", choices=("onnx", "c", "torch", "keras"), required=True, help="what to write")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="PATH", help="the file, or for c the folder"
+    )
+    parser.add_argument("--opset", type=shared.positive, metavar="N", help="of the ONNX file (default: 17)")
+    parser.add_argument("--block", metavar="NAME", help="one GRU of the network, named as its arrays are: 0, 1.0, …")
+    parser.add_argument("--prefix", metavar="P", help="what stands before the names in the state_dict")
+    group = parser.add_argument_group("C99")
+    group.add_argument("--name", metavar="NAME", help="what every name begins with (default: the folder's)")
+    group.add_argument("--weights", choices=("source", "file"), help="in the source (default), or in a file beside it")
+    group.add_argument("--int8", action="store_true", default=None, help="int8 weights and 16-bit activations")
+    group.add_argument(
+        "--calibrate", type=Path, metavar="FILE", help="inputs that say how large numbers are, for --int8"
+    )
+    group.add_argument("--int8-model", type=Path, metavar="MODEL", help="also write the quantised model")
+    shared.add_columns(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    _check(options)
+
+    from grus.model import load
+
+    model = load(options.model)
+    match options.to:
+        case "onnx":
+            from grus.export import to_onnx
+
+            agreement = to_onnx(model, options.output, **({} if options.opset is None else {"opset": options.opset}))
+            print(f"{options.output}: ONNX Runtime computes the same: {agreement}")
+        case "torch":
+            from grus.interop import torch
+
+            torch.save_file(model, options.output, options.prefix or "", block=options.block)
+            print(f"{options.output}: a state_dict of torch.nn.GRU")
+        case "keras":
+            from grus.interop import keras
+
+            keras.save_file(model, options.output, block=options.block)
+            print(f"{options.output}: a Sequential of GRU layers")
+        case _:
+            _to_c(model, options)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name, targets in ONLY.items():
+        if getattr(options, name) is not None and options.to not in targets:
+            raise InputError(f"--{name} is for --to {' and '.join(targets)}, not for --to {options.to}")
+    if options.int8 and options.calibrate is None:
+        raise InputError("--int8 needs --calibrate FILE: a few inputs as the model will meet them")
+    for option in ("calibrate", "int8_model"):
+        if getattr(options, option) is not None and not options.int8:
+            raise InputError(f"--{option.replace('_', '-')} is for --int8")
+    if options.to != "c":
+        shared.check_output("--output", options.output, options.model, suffixes=(SUFFIXES[options.to],))
+    shared.check_output(
+        "--int8-model", options.int8_model, options.model, options.calibrate, suffixes=(".safetensors",)
+    )
+
+
+def _to_c(model: Model, options: argparse.Namespace) -> None:
+    from grus.export import to_c99
+
+    examples = None
+    if options.int8:
+        from grus.calibration import quantize
+
+        x = calibration(model, options.calibrate, options)
+        model, examples = quantize(model, x), x[:, 0]
+    given = {"name": options.name, "weights": options.weights}
+    files = to_c99(model, options.output, examples=examples, **{k: v for k, v in given.items() if v is not None})
+    if options.int8_model is not None:
+        model.save(options.int8_model)
+        print(f"{options.int8_model}: the quantised model")
+    print(f"{options.output}: {', '.join(path.name for path in files)}")
+
+
+def calibration(model: Model, path: Path, options: argparse.Namespace) -> NDArray[Any]:
+    """x [T, B, I] of a file: lines of numbers, a NumPy array, or a table of series for a forecaster."""
+    if model.spec.task is not None:
+        return _features(model, path, options)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    if path.suffix.lower() == ".npy":
+        return _array(path)
+
+    from grus.cli.steps import lines, stacked
+
+    with open(path, "rb") as file:
+        return stacked(list(lines(file, model.spec.input_size, str(path))), str(path))
+
+
+def _array(path: Path) -> NDArray[Any]:
+    import numpy as np
+
+    try:  # mapped: what its header says of its size is compared with the file before anything is made
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
+        raise InputError(f"{str(path)!r} is not a NumPy file, or is damaged: {error}") from None
+    if x.dtype.kind not in "fiu" or x.ndim not in (2, 3):
+        raise InputError(f"{str(path)!r} holds {x.dtype}{x.shape}, expected numbers [T, I] or [T, B, I]")
+    return np.array(x[:, None] if x.ndim == 2 else x)
+
+
+def _features(model: Model, path: Path, options: argparse.Namespace) -> NDArray[Any]:
+    import numpy as np
+
+    from grus.tasks.forecast.predict import task_of
+    from grus.tasks.forecast.prepare import panel_for
+    from grus.tasks.forecast.windows import Windows
+
+    task = task_of(model)
+    panel = panel_for(task, shared.read_table(path, options), None)
+    chosen = np.arange(0, len(panel.ids), max(1, -(-len(panel.ids) // SERIES)))
+    return Windows(panel, task).features(chosen, panel.steps, min(STEPS, task.window, panel.steps))

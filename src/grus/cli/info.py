@@ -1,0 +1,71 @@
+"""``grus info``: what a model file holds, and what it costs to run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grus.model import Model
+
+EPILOG = """\
+examples:
+  grus info model.safetensors
+
+Floating point operations count the products of weights alone, a multiplication and an addition as two. The hash is of
+the spec and every weight: equal models have equal hashes, on any machine; saved states and ONNX files hold it.
+"""
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "info",
+        help="what a model file holds: blocks, sizes, cost of a step, hash",
+        description="Say what a model file holds and what it costs to run.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
+
+
+def run(options: argparse.Namespace) -> int:
+    from grus.model import load
+
+    print(text(load(options.model), options.model))
+    return 0
+
+
+def text(model: Model, path: Path) -> str:
+    from grus.export.describe import describe, multiply_accumulates
+
+    spec = model.spec
+    task = "none" if spec.task is None else _task(spec.task)
+    weights = sum(array.nbytes for array in model.arrays.values())
+    return f"""{path}: {path.stat().st_size:,} bytes
+hash          {model.hash}
+precision     {spec.precision}
+task          {task}
+a step        takes {spec.input_size:,} numbers, gives {spec.output_size:,}
+parameters    {model.num_parameters:,}, {weights:,} bytes
+state         {_state(model)}
+operations    {2 * multiply_accumulates(spec.blocks):,} floating point operations a step
+blocks
+{describe(spec.blocks, "  ")}"""
+
+
+def _state(model: Model) -> str:
+    from grus.session import Session
+
+    if any("_reverse" in name for name in model.arrays):
+        return "none: a bidirectional GRU reads whole sequences, and cannot be streamed"
+    numbers = sum(array.shape[1] for array in Session(model).initial_state(1).arrays)
+    size = 4 if model.spec.precision == "float32" else 2
+    return f"{numbers:,} numbers a stream, {size * numbers:,} bytes"
+
+
+def _task(task: Any) -> str:
+    shown = ("horizon", "window", "frequency", "season", "scale", "quantiles")
+    given = {name: getattr(task, name) for name in shown if hasattr(task, name)}
+    return ", ".join([type(task).__name__, *(f"{name} {value}" for name, value in given.items())])

@@ -1,0 +1,79 @@
+"""``grus stream``: steps from standard input, each answered before the next is read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grus.cli import shared
+from grus.errors import InputError
+from grus.files import write_whole
+
+if TYPE_CHECKING:
+    from grus.session import Session
+    from grus.state import State
+
+MOST_STATE = 1 << 31  # bytes
+
+EPILOG = """\
+examples:
+  grus stream model.safetensors < steps.csv
+  sensor | grus stream model.safetensors --state sensor.state | actuator
+
+A line is a step: the numbers the network takes, with commas or spaces between them, or as a JSON list. The answer is a
+line of the same kind, written before the next is read. Empty lines are left out.
+With --state the stream goes on from that file, if it is there, and leaves its state in it at its end (or Ctrl-C).
+A model with a task takes and gives what the network does: for a forecaster scaled features, not the series.
+"""
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "stream",
+        help="run a model on lines of numbers, each answered at once",
+        description="Read steps from standard input and answer each at once, in constant memory.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
+    parser.add_argument(
+        "--state", type=Path, metavar="FILE", help="begin with the state in it, and keep the last there"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    shared.check_output("--state", options.state, options.model)
+
+    from grus.cli.steps import lines, written
+    from grus.model import load
+    from grus.session import Session
+
+    model = load(options.model)
+    session = Session(model)
+    state = _begin(session, options.state)
+    try:
+        for line in lines(sys.stdin.buffer, model.spec.input_size, "standard input"):
+            y, state = session.step(line.values[None], state)
+            sys.stdout.write(written(y[0], line.between) + "\n")
+            sys.stdout.flush()
+    finally:  # what was answered is not lost by a bad line or by Ctrl-C
+        if options.state is not None:
+            write_whole(options.state, session.state_to_bytes(state))
+    return 0
+
+
+def _begin(session: Session, path: Path | None) -> State:
+    if path is None or not path.exists():
+        return session.initial_state(1)
+    if path.stat().st_size > MOST_STATE:
+        raise InputError(f"--state {str(path)!r} has {path.stat().st_size:,} bytes, which no state has")
+    try:
+        state = session.state_from_bytes(path.read_bytes())
+    except InputError as error:
+        raise InputError(f"--state {str(path)!r}: {error}") from None
+    if state.arrays and state.batch != 1:
+        raise InputError(f"--state {str(path)!r} is of {state.batch} streams, expected one")
+    return state

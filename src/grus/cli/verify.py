@@ -1,0 +1,48 @@
+"""``grus verify``: whether an export still computes what the model does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+examples:
+  grus verify model.safetensors model.onnx
+  grus verify model.safetensors net/               a folder of C: compiled by $CC or cc, its self-test run
+  grus verify gru.safetensors gru.keras
+
+Exit status: 0 if they agree by the tolerance rule (an int8 export to the bit), 1 if they do not. What is verified is
+run: a folder of C is compiled and executed.
+"""
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "verify",
+        help="run an exported file or folder beside the model it was made of",
+        description="Run an export beside its model on random inputs, and compare.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
+    parser.add_argument("exported", type=Path, metavar="EXPORTED", help="what grus export wrote")
+    parser.add_argument(
+        "--block", metavar="NAME", help="the GRU that was exported to torch or keras, as in grus export"
+    )
+    parser.add_argument("--prefix", metavar="P", help="what stands before its names, as in grus export")
+
+
+def run(options: argparse.Namespace) -> int:
+    from grus.export.verify import verify
+    from grus.model import load
+
+    report = verify(load(options.model), options.exported, block=options.block, prefix=options.prefix)
+    line = f"{options.exported}: {report.what}: {report.agreement}"
+    if report.good:
+        print(line)
+        return 0
+    print(f"grus: {line}: it does not compute what the model does", file=sys.stderr)
+    return 1

@@ -1,0 +1,205 @@
+"""Whether a file or folder that was exported still computes what a model does: it is run, or read back, beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grus.errors import InputError
+from grus.export.agreement import Agreement, Expected, random_inputs
+from grus.export.onnx import NEEDS, prove
+from grus.interop import keras, torch
+from grus.interop.layers import layers_of, model_of
+from grus.model import Model
+from grus.session import Session
+
+__all__ = ["Report", "verify"]
+
+MOST_BYTES = 1 << 31  # of an ONNX file
+SECONDS = 120  # for a compiler or a program
+DRIVER = """\
+#include "{name}.h"
+#include <stdio.h>
+{globals}int main(void)
+{{
+    static {name}_state state;
+    static float x[{NAME}_INPUT_SIZE], y[{NAME}_OUTPUT_SIZE];
+{locals}
+    {name}_init(&state);
+    while (fread(x, sizeof x, 1, stdin) == 1) {{
+        {step}
+        fwrite(y, sizeof y, 1, stdout);
+    }}
+    return fflush(stdout);
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done, and how well the export agrees with the model."""
+
+    what: str
+    agreement: Agreement
+
+    @property
+    def good(self) -> bool:
+        return self.agreement.good
+
+
+def verify(
+    model: Model, path: str | os.PathLike[str], *, block: str | None = None, prefix: str | None = None
+) -> Report:
+    """Compare the export at ``path`` with ``model`` on random inputs, by the tolerance rule.
+
+    A .onnx file is run by ONNX Runtime, whole and step by step. A folder of C99 is compiled (by $CC, or cc), its
+    self-test run, and then its step, on inputs of ours: verify what you would run anyway. A .safetensors or .keras
+    file is read back and run by Grus; ``block`` and ``prefix`` are those it was exported with. An int8 export is
+    compared with the quantised model it was made of, bit for bit.
+    Raises FileNotFoundError, or InputError where the export cannot be read, compiled or run, is of other sizes, or of
+    another precision than the model.
+    """
+    target = Path(path)
+    if not target.exists():
+        raise FileNotFoundError(f"no file or folder {str(target)!r}")
+    kind = "c" if target.is_dir() else target.suffix.lower()
+    if kind not in (".keras", ".safetensors") and (block is not None or prefix is not None):
+        raise InputError("block and prefix are for what was exported to torch or keras")
+    try:
+        match kind:
+            case "c":
+                return _c99(model, target)
+            case ".onnx":
+                return _onnx(model, target)
+            case ".keras" | ".safetensors":
+                return _arrays(model, target, block, prefix)
+            case _:
+                raise InputError("is no export of Grus, expected a folder of C99, or .onnx, .keras or .safetensors")
+    except InputError as error:
+        raise InputError(f"{str(target)!r}: {str(error).removeprefix(repr(str(target)) + ': ')}") from None
+
+
+def _onnx(model: Model, path: Path) -> Report:
+    if model.spec.precision != "float32":
+        raise InputError(f"the model is quantised ({model.spec.precision}): give the float32 model that was exported")
+    if path.stat().st_size >= MOST_BYTES:
+        raise InputError(f"has {path.stat().st_size:,} bytes, and no ONNX file is larger than {MOST_BYTES:,}")
+    data = path.read_bytes()
+    made_of = _checked_hash(data)
+    same = {None: "", model.hash: ", made of this very model"}.get(made_of, ", made of another model")
+    return Report(f"run by ONNX Runtime, whole and step by step{same}", prove(model, data))
+
+
+def _checked_hash(data: bytes) -> str | None:
+    """The model's hash in the metadata. Raises InputError where weights lie outside of the file."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        raise InputError(NEEDS) from None
+    try:
+        proto = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise InputError(f"is not ONNX, or is damaged: {error}") from None
+    if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors([proto.graph, *proto.functions])):
+        raise InputError("has weights in another file, which no export of Grus has")
+    return next((p.value for p in proto.metadata_props if p.key == "grus.hash"), None)
+
+
+def _tensors(graphs: Sequence[Any]) -> Iterator[Any]:
+    for graph in graphs:
+        yield from getattr(graph, "initializer", ())
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            yield from (sparse.values, sparse.indices)
+        for node in graph.node:
+            for a in node.attribute:
+                yield from (a.t, *a.tensors, a.sparse_tensor.values, a.sparse_tensor.indices)
+                yield from _tensors([g for g in (a.g, *a.graphs) if g.node or g.initializer])
+
+
+def _arrays(model: Model, path: Path, block: str | None, prefix: str | None) -> Report:
+    part = model_of(layers_of(model, block))
+    other = torch.load_file(path, prefix) if path.suffix.lower() == ".safetensors" else keras.load_file(path)
+    if (other.spec.input_size, other.spec.output_size) != (part.spec.input_size, part.spec.output_size):
+        raise InputError(f"has the GRUs {other.spec.blocks}, the model {part.spec.blocks}")
+    x = random_inputs(part, 24, 3)
+    same = "every weight equal" if other.hash == part.hash else "not every weight equal"
+    return Report(f"read back, {same}, and run by Grus", Expected(part, x).compare(Session(other).run(x)[0]))
+
+
+def _c99(model: Model, folder: Path) -> Report:
+    name = _name(folder)
+    header = (folder / f"{name}.h").read_text(encoding="utf-8", errors="replace")
+    fixed, in_file = f"{name}_quantize(" in header, f"}} {name}_weights;" in header
+    if fixed != (model.spec.precision != "float32"):
+        kinds = ("float32", "int8 weights")[:: -1 if fixed else 1]
+        raise InputError(f"the C has {kinds[0]}, the model {kinds[1]}: give the model it was exported from")
+    sizes = tuple(
+        int(n) for n in re.findall(rf"^#define {name.upper()}_(?:INPUT|OUTPUT)_SIZE (\d{{1,9}})$", header, re.M)
+    )
+    if sizes != (model.spec.input_size, model.spec.output_size):
+        raise InputError(f"the C has sizes {sizes}, the model {(model.spec.input_size, model.spec.output_size)}")
+    x = random_inputs(model, 200, 1)
+    folder = folder.resolve()
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        weights = [str(folder / f"{name}.bin")] if in_file else []
+        test = _compiled(work, "test", folder, [folder / f"{name}.c", folder / f"{name}_test.c"])
+        _run("the self-test", [test, *weights], work)
+        (work / "driver.c").write_text(_driver(name, fixed, weights))
+        program = _compiled(work, "driver", folder, [folder / f"{name}.c", work / "driver.c"])
+        out = _run("the step", [program], work, x.tobytes())
+    if len(out) != 4 * len(x) * model.spec.output_size:
+        raise InputError(f"the compiled step gave {len(out):,} bytes, expected {4 * len(x) * model.spec.output_size:,}")
+    y = np.frombuffer(out, np.float32).reshape(len(x), 1, -1)
+    return Report(f"compiled, self-test passed, {len(x)} steps run", Expected(model, x).compare(y))
+
+
+def _name(folder: Path) -> str:
+    found = [p.stem for p in sorted(folder.glob("*.h")) if p.with_suffix(".c").is_file()]
+    if len(found) != 1 or not re.fullmatch(r"[A-Za-z]\w{0,39}", found[0], re.ASCII):
+        raise InputError(f"holds {len(found)} pairs of .h and .c, expected the one of an export")
+    return found[0]
+
+
+def _driver(name: str, fixed: bool, weights: list[str]) -> str:
+    step = f"{name}_step({'&weights, ' if weights else ''}&state, {'q_x, q_y' if fixed else 'x, y'});"
+    if fixed:
+        step = f"{name}_quantize(x, q_x);\n        {step}\n        {name}_dequantize(q_y, y);"
+    locals_ = f"    static int16_t q_x[{name.upper()}_INPUT_SIZE], q_y[{name.upper()}_OUTPUT_SIZE];\n" if fixed else ""
+    if weights:
+        path = weights[0].replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
+        locals_ += f'    FILE *file = fopen("{path}", "rb");\n'
+        locals_ += "    if (file == NULL || fread(&weights, sizeof weights, 1, file) != 1 || "
+        locals_ += f"!{name}_check(&weights)) {{\n        return 2;\n    }}\n"
+    globals_ = f"static {name}_weights weights;\n" if weights else ""
+    return DRIVER.format(name=name, NAME=name.upper(), step=step, locals=locals_, globals=globals_)
+
+
+def _compiled(work: Path, output: str, folder: Path, sources: Sequence[Path]) -> str:
+    compiler = shutil.which(os.environ.get("CC", "") or "cc")
+    if compiler is None:
+        raise InputError("there is no C compiler to verify it with: install one, or name it in $CC")
+    command = [compiler, "-std=c99", "-O2", "-I", str(folder), *map(str, sources), "-lm", "-o", str(work / output)]
+    _run("the compiler", command, work)
+    return str(work / output)
+
+
+def _run(what: str, command: Sequence[str], work: Path, given: bytes = b"") -> bytes:
+    try:
+        done = subprocess.run(command, cwd=work, input=given, capture_output=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{what} did not end within {SECONDS} seconds") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise InputError(f"{what} failed: {said[0] if said else f'exit status {done.returncode}'}")
+    return done.stdout
