@@ -1,8 +1,20 @@
 """The one exception for input a person can mend."""
 
+from __future__ import annotations
+
+__all__ = ["InputError"]
+
+LONGEST = 2000  # characters of a message: what a hostile file says of itself must not fill a terminal or a log
+
 
 class InputError(ValueError):
     """Bad input: the message names what was wrong, what came and what was expected.
 
-    The command line prints it as one line and exits with status 2; everything else that is raised is a bug.
+    The command line prints it as one line and exits with status 2; everything else that is raised is a bug. A message
+    beyond 2,000 characters keeps its beginning and its end.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        half = LONGEST // 2
+        return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
