@@ -146,5 +146,5 @@ def test_weights_of_another_shape_are_refused(name: str, value: torch.Tensor, ex
 def test_a_learned_state_of_another_shape_is_refused() -> None:
     module = grus.torch.GRU(5, 7, learn_h0=True)
     module.h0 = torch.nn.Parameter(torch.zeros(1, 3))
-    with pytest.raises(RuntimeError, match=r"Expected hidden size \(1, 4, 7\), got \[1, 4, 3\]"):
+    with pytest.raises(InputError, match=r"h0 is \[1, 3\], torch.float32 on cpu, expected \[1, 7\], torch.float32"):
         module(torch.zeros(6, 4, 5))

@@ -7,9 +7,10 @@ try:
     from grus.torch.cell import GRUCell
     from grus.torch.conversion import Conversion, convert
     from grus.torch.layer import GRU
+    from grus.torch.plain import Gates
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
     raise ImportError("grus.torch needs PyTorch: pip install 'grus[torch]'", name="torch") from None
 
-__all__ = ["GRU", "Conversion", "GRUCell", "convert", "init"]
+__all__ = ["GRU", "Conversion", "GRUCell", "Gates", "convert", "init"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import numbers
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +53,7 @@ class Recurrent(nn.Module):
 
         x and h0 may differ from the weights in an autocast region alone, as in PyTorch.
         """
-        dtype = cells[0].weight_ih.dtype
+        dtype = cells[0].weight_hh.dtype
         if x.dtype != dtype and not _autocast(x):
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
@@ -61,25 +63,36 @@ class Recurrent(nn.Module):
             raise InputError(f"{self._title}: its weights are {dtype}, expected one of {', '.join(map(str, _DTYPES))}")
         if h0 is not None and h0.dtype != x.dtype and not _autocast(h0):
             raise RuntimeError(f"hx has dtype {h0.dtype}, expected {x.dtype}, that of input")
-        weight = cells[0].weight_ih
+        weight = cells[0].weight_hh
         self._check_place("input", x, weight)
         if h0 is not None:
             self._check_place("hx", h0, weight)
         for cell, expected in zip(cells, shapes, strict=True):
             for name, tensor, shape in zip(cell._fields, cell, expected, strict=True):
-                if tensor is None:
-                    continue
-                if tensor.shape != shape or tensor.dtype is not dtype or not _together(tensor, weight):
-                    raise InputError(
-                        f"{self._title}: {name} is {list(tensor.shape)}, {tensor.dtype} on {tensor.device}, expected "
-                        f"{list(shape)}, {dtype} on {weight.device}"
-                    )
+                if tensor is not None and not _fits(tensor, shape, weight):
+                    raise self._misfit(name, tensor, shape, weight)
+
+    def _check_weights(self, weights: Sequence[tuple[str, Tensor, tuple[int, ...]]], cell: ops.Weights) -> None:
+        """The same for other weights, with their names and shapes."""
+        for name, tensor, shape in weights:
+            if not _fits(tensor, shape, cell.weight_hh):
+                raise self._misfit(name, tensor, shape, cell.weight_hh)
+
+    def _misfit(self, name: str, tensor: Tensor, shape: tuple[int, ...], weight: Tensor) -> InputError:
+        return InputError(
+            f"{self._title}: {name} is {list(tensor.shape)}, {tensor.dtype} on {tensor.device}, expected "
+            f"{list(shape)}, {weight.dtype} on {weight.device}"
+        )
 
     def _check_place(self, name: str, tensor: Tensor, weight: Tensor) -> None:
         if tensor.layout != torch.strided:
             raise InputError(f"{self._title}: {name} is {tensor.layout}, expected a dense tensor")
         if not _together(tensor, weight):
             raise InputError(f"{self._title}: {name} is on {tensor.device}, expected {weight.device}, as its weights")
+
+
+def _fits(tensor: Tensor, shape: tuple[int, ...], weight: Tensor) -> bool:
+    return tensor.shape == shape and tensor.dtype is weight.dtype and _together(tensor, weight)
 
 
 def _together(tensor: Tensor, other: Tensor) -> bool:
@@ -112,7 +125,7 @@ def cast(tensor: Tensor | None, dtype: torch.dtype) -> Any:
 
 
 def cast_weights(weights: ops.Weights, dtype: torch.dtype) -> ops.Weights:
-    return weights if weights.weight_ih.dtype == dtype else ops.Weights(*(cast(weight, dtype) for weight in weights))
+    return weights if weights.weight_hh.dtype == dtype else ops.Weights(*(cast(weight, dtype) for weight in weights))
 
 
 def check_sizes(**sizes: int) -> None:
@@ -128,3 +141,25 @@ def check_switches(**switches: bool) -> None:
     for name, value in switches.items():
         if not isinstance(value, bool):
             raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
+
+
+def check_dropout(dropout: float, num_layers: int) -> None:
+    """The checks of ``torch.nn.GRU``, with its messages."""
+    if not isinstance(dropout, numbers.Number) or not 0 <= dropout <= 1 or isinstance(dropout, bool):
+        raise ValueError(
+            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
+        )
+    if dropout > 0 and num_layers == 1:
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
+            f"greater than 1, but got dropout={dropout} and num_layers={num_layers}",
+            stacklevel=3,
+        )
+
+
+def check_probabilities(**probabilities: float) -> None:
+    for name, value in probabilities.items():
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise TypeError(f"{name} should be a number, got: {type(value).__name__}")
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} is {value}, expected a probability from 0 to 1")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grus.torch import ops
+from grus.torch import ops, quick
 from grus.torch.base import (
     Ready,
     Recurrent,
@@ -69,6 +69,10 @@ class GRUCell(Recurrent):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """See the class: ``input`` is x, ``hx`` is h."""
+        if isinstance(input, Tensor) and (hx is None or isinstance(hx, Tensor)):
+            weights = [*map(self._parameters.get, ops.Weights._fields)]
+            if (after := quick.step(input, hx, weights, self._ready, self)) is not None:
+                return after
         if not isinstance(input, Tensor):
             raise TypeError(f"GRUCell: input should be a Tensor, got {type(input).__name__}")
         check_hx("GRUCell", hx)
@@ -82,14 +86,14 @@ class GRUCell(Recurrent):
             raise RuntimeError(f"For {kind} {dims}-D input, hx should also be {dims}-D but got {hx.dim()}-D tensor")
         if not batched:
             input, hx = input.unsqueeze(0), None if hx is None else hx.unsqueeze(0)
-        weights = self._weights(ops.Weights._fields)
+        cell = self._weights(ops.Weights._fields)
         self._check_sizes(input, hx)
-        self._check(input, hx, [weights], self._shapes)
-        dtype = compute_dtype(weights.weight_ih)
+        self._check(input, hx, [cell], self._shapes)
+        dtype = compute_dtype(cell.weight_hh)
         _, h_n = ops.layer(
             cast(input, dtype).unsqueeze(0),
             None if hx is None else cast(hx, dtype).unsqueeze(0),
-            [cast_weights(weights, dtype)],
+            [cast_weights(cell, dtype)],
             reset_after=self.reset_after,
             ready=self._ready,
         )

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from grus.torch.cell import GRUCell
-from grus.torch.layer import GRU
+from grus.torch.layer import GRU, OPTIONS
 
 __all__ = ["Conversion", "convert"]
 
@@ -116,7 +116,7 @@ def _twin(module: nn.Module, kind: type[nn.Module]) -> GRU | GRUCell:
     twin.__dict__.update({name: value for name, value in vars(module).items() if name not in _PRIVATE})
     twin.reset_after = True
     if isinstance(twin, GRU):
-        twin.learn_h0 = False
+        twin.__dict__.update(OPTIONS)
     twin._prepare()
     if type(module) is not kind:  # a class that parametrize made, with a property for each parametrized weight
         members = {name: value for name, value in vars(type(module)).items() if name not in ("__module__", "__doc__")}

@@ -1,80 +1,48 @@
-"""A layer over a PackedSequence: rows of many lengths, sorted by length, time step by time step without padding."""
+"""A PackedSequence, rows of many lengths without padding, as padded rows with their lengths, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from grus.errors import InputError
-from grus.torch import ops
-from grus.torch.base import Ready
 
-__all__ = ["Packing", "layer", "packing"]
+__all__ = ["Packing", "packing"]
 
 
 class Packing(NamedTuple):
-    """Where each of the N rows of packed data lies in T·B rows of padded data, step t of sequence b at t·B + b."""
+    """How the rows of packed data lie: ``batch_sizes[t]`` of them belong to step t, the longest sequences first."""
 
-    steps: int
-    batch: int
-    places: tuple[Tensor, Tensor] | None  # [N] each: in the order of time, and each sequence reversed; None: as it is
-    last: Tensor | None  # [B]: of each sequence's last step in that order
+    batch_sizes: Tensor
+    lengths: Tensor | None  # [B], on the CPU; None: all are equal
+
+    def pad(self, data: Tensor) -> Tensor:
+        """[N, I] to [T, B, I], zeros behind each sequence's end."""
+        if self.lengths is None:
+            return data.reshape(len(self.batch_sizes), -1, data.shape[-1])
+        return pad_packed_sequence(PackedSequence(data, self.batch_sizes))[0]
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """[T, B, H] to [N, H], without what is behind each sequence's end."""
+        if self.lengths is None:
+            return padded.reshape(-1, padded.shape[-1])
+        return pack_padded_sequence(padded, self.lengths).data
 
 
 def packing(data: Tensor, batch_sizes: Tensor) -> Packing:
-    """The packing of ``data`` [N, I], of which ``batch_sizes[t]`` rows belong to step t.
+    """The packing of ``data`` [N, I].
 
     Raises InputError where the sizes are not those of a PackedSequence of ``data``.
     """
-    steps, batch, total = len(batch_sizes), int(batch_sizes[:1].sum()), int(batch_sizes.sum())
+    steps, total = len(batch_sizes), int(batch_sizes.sum())
     if steps == 0 or int(batch_sizes[-1]) < 1 or bool((batch_sizes.diff() > 0).any()):
         raise InputError(f"batch_sizes of a PackedSequence fall from step to step to 1 or more, got {batch_sizes}")
     if total != data.shape[0]:
         raise InputError(f"a PackedSequence has {data.shape[0]} rows of data, expected {total}, its batch_sizes' sum")
+    batch = int(batch_sizes[0])
     if total == steps * batch:
-        return Packing(steps, batch, None, None)
-    rows = torch.arange(batch)
-    lengths = (batch_sizes[:, None] > rows).sum(0)
-    time = torch.repeat_interleave(torch.arange(steps), batch_sizes)
-    row = torch.arange(total) - torch.repeat_interleave(batch_sizes.cumsum(0) - batch_sizes, batch_sizes)
-    places = (time * batch + row, (lengths[row] - 1 - time) * batch + row)
-    device = data.device
-    return Packing(
-        steps, batch, (places[0].to(device), places[1].to(device)), ((lengths - 1) * batch + rows).to(device)
-    )
-
-
-def layer(
-    data: Tensor,
-    h0: Tensor | None,
-    directions: Sequence[ops.Weights],
-    packing: Packing,
-    *,
-    reset_after: bool,
-    ready: Ready,
-) -> tuple[Tensor, Tensor]:
-    """``data`` [N, I] and h0 [D, B, H] to y [N, D·H] and h_n [D, B, H], taken where each sequence ends.
-
-    Each direction runs forward in time over its own padded copy, the second one's with every sequence reversed within
-    its length, so that the padding comes after all that counts.
-    """
-    shape = (packing.steps, packing.batch, -1)
-    if packing.places is None or packing.last is None:
-        y, h_n = ops.layer(data.reshape(shape), h0, directions, reset_after=reset_after, ready=ready)
-        return y.reshape(len(data), -1), h_n
-    sequences, ends = [], []
-    for d, weights in enumerate(directions):
-        places = packing.places[d]
-        padded = data.new_zeros(packing.steps * packing.batch, data.shape[1]).index_copy(0, places, data)
-        own = Ready(ready[d : d + 1])
-        y, _ = ops.layer(
-            padded.view(shape), None if h0 is None else h0[d : d + 1], [weights], reset_after=reset_after, ready=own
-        )
-        ready[d : d + 1] = own
-        y = y.reshape(-1, y.shape[-1])
-        sequences.append(y.index_select(0, places))
-        ends.append(y.index_select(0, packing.last))
-    return torch.cat(sequences, -1), torch.stack(ends)
+        return Packing(batch_sizes, None)
+    return Packing(batch_sizes, (batch_sizes[:, None] > torch.arange(batch)).sum(0))

@@ -99,8 +99,8 @@ def normalised(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
     """
     hidden = gain.shape[0] // 3
     sizes, parts = [2 * hidden, hidden], []
-    biases = [None, None] if bias is None else bias.split(sizes)
-    for part, own_gain, own_bias in zip(a.split(sizes, -1), gain.split(sizes), biases, strict=True):
+    biases = (None, None) if bias is None else torch.split(bias, sizes)
+    for part, own_gain, own_bias in zip(torch.split(a, sizes, -1), torch.split(gain, sizes), biases, strict=True):
         parts.append(layer_norm(part, part.shape[-1:], own_gain, own_bias))
     return torch.cat(parts, -1)
 
@@ -133,7 +133,7 @@ def _gates(a: Tensor, h: Tensor, weights: Weights, gain: Tensor | None, reset_af
         u_r, u_z, u_n = u.chunk(3, -1)
         r = torch.sigmoid(a_r + u_r)
         return Gates(r, torch.sigmoid(a_z + u_z), torch.tanh(a_n + r * u_n))
-    U_rz, U_n = U.split([2 * hidden, hidden])
+    U_rz, U_n = torch.split(U, [2 * hidden, hidden])
     u_rz = linear(h, U_rz)
     if gain is not None:
         u_rz = layer_norm(u_rz, u_rz.shape[-1:]) * gain[: 2 * hidden]

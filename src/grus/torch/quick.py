@@ -1,0 +1,181 @@
+"""The short way to the kernels: one layer in one direction, without options, in float32 on the CPU, run eagerly.
+
+At small sizes a step takes less than the code around it, so this does what ``ops.layer`` does with as little of that as
+is safe. It gives None where anything is out of the ordinary or ``ready`` does not hold the weights: the caller then
+goes the long way, which packs them, and says what is wrong where something is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from grus import kernels
+from grus.torch import ops, plain
+
+__all__ = ["infer", "step"]
+
+_TENSORS = (Tensor, nn.Parameter)  # subclasses may do anything
+
+
+def infer(
+    x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None], ready: list[kernels.Layer], layer: Any
+) -> tuple[Tensor, Tensor] | None:
+    """A layer: x [T, B, I], or [B, T, I] with ``layer.batch_first``, to y like it and h_n [1, B, H]; no graph."""
+    if (
+        torch.compiler.is_compiling()
+        or x.dim() != 3
+        or not _ordinary(x)
+        or (packed := _held(weights, ready, layer)) is None
+    ):
+        return None
+    rows, columns, features = x.shape
+    steps, batch = (columns, rows) if layer.batch_first else (rows, columns)
+    hidden, I = packed.hidden_size, packed.input_size  # noqa: E741
+    if not steps or not batch or features != I:
+        return None
+    first = (0, 0)
+    if h0 is not None:
+        if h0.shape != (1, batch, hidden) or not _ordinary(h0):
+            return None
+        first = (h0.data_ptr(), hidden)
+    y = torch.empty(rows, columns, hidden, dtype=torch.float32, device="cpu")
+    h_n = torch.empty(1, batch, hidden, dtype=torch.float32, device="cpu") if h0 is None else torch.empty_like(h0)
+    in_time, in_batch = (1, steps) if layer.batch_first else (batch, 1)
+    given, made = (x.data_ptr(), in_time * I, in_batch * I), (y.data_ptr(), in_time * hidden, in_batch * hidden)
+    packed.forward_at(kernels.ForwardCall(steps, batch, given, first, made, h_n.data_ptr(), False))
+    return y, h_n
+
+
+def step(
+    x: Tensor, h: Tensor | None, weights: Sequence[Tensor | None], ready: list[kernels.Layer], cell: Any
+) -> Tensor | None:
+    """A cell: x [B, I] and h [B, H] to the next state [B, H], differentiable."""
+    if (
+        torch.compiler.is_compiling()
+        or x.dim() != 2
+        or not _ordinary(x)
+        or (packed := _held(weights, ready, cell)) is None
+    ):
+        return None
+    batch, features = x.shape
+    if not batch or features != packed.input_size:
+        return None
+    if h is not None and (h.shape != (batch, packed.hidden_size) or not _ordinary(h)):
+        return None
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h, *weights)):
+        return _Step.apply(packed, x, h, *weights) if packed.training else None  # type: ignore[no-untyped-call]
+    return _step(packed, x, h, None)
+
+
+def _ordinary(tensor: Tensor) -> bool:
+    """Whether the address of its memory says all."""
+    return (
+        type(tensor) in _TENSORS
+        and tensor.dtype is torch.float32
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+    )
+
+
+def _held(weights: Sequence[Tensor | None], ready: list[kernels.Layer], module: Any) -> kernels.Layer | None:
+    """The packed weights of ``ready``, where they are these and nobody but us looks on."""
+    if (
+        len(ready) != 1
+        or forward_ad._current_level >= 0
+        or torch._C._is_tracing()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return None
+    packed, addresses = ready[0], [0, 0, 0, 0]
+    for index, (weight, shape) in enumerate(zip(weights, module._shapes[0], strict=False)):
+        if weight is None:
+            if index < 2 or module.bias:  # computed, by a parametrization
+                return None
+            continue
+        if weight.shape != shape or not _ordinary(weight):
+            return None
+        addresses[index] = weight.data_ptr()
+    made_for = packed.input_size, packed.hidden_size, packed.reset_after
+    same = made_for == (module.input_size, module.hidden_size, module.reset_after) and packed.holds_at(*addresses)
+    return packed if same else None
+
+
+def _step(packed: kernels.Layer, x: Tensor, h: Tensor | None, room: kernels.Gates | None) -> Tensor:
+    batch, hidden = x.shape[0], packed.hidden_size
+    after = torch.empty(batch, hidden, dtype=torch.float32, device="cpu")
+    again = torch.empty_like(after)
+    first = (0, 0) if h is None else (h.data_ptr(), hidden)
+    given, made = (x.data_ptr(), 0, packed.input_size), (after.data_ptr(), 0, hidden)
+    native = None if room is None else room.native
+    packed.forward_at(kernels.ForwardCall(1, batch, given, first, made, again.data_ptr(), False, native))
+    return after
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, packed: kernels.Layer, x: Tensor, h: Tensor | None, *weights: Tensor | None) -> Tensor:
+        room = packed.gates(1, x.shape[0])
+        after = _step(packed, x, h, room)
+        ctx.packed, ctx.room = packed, room
+        ctx.save_for_backward(x, h, after, *weights)
+        return after
+
+    @staticmethod
+    def backward(ctx: Any, dafter: Tensor) -> Any:
+        x, h, after, *weights = ctx.saved_tensors
+        packed, wanted = ctx.packed, ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():  # the gradients will be differentiated in their turn
+            return None, *_plain_gradients(packed.reset_after, dafter, x, h, weights, wanted)
+        (batch, features), hidden = x.shape, packed.hidden_size
+        dafter = dafter.resolve_neg().contiguous()
+        dx = torch.empty_like(x) if wanted[0] else None
+        dh = torch.empty_like(after)
+        by_weights: list[Tensor | None] = [None] * 4
+        if any(wanted[2:]):
+            b_i, b_h = (after.new_empty(3 * hidden) if bias is None else torch.empty_like(bias) for bias in weights[2:])
+            by_weights = [torch.empty_like(weights[0]), torch.empty_like(weights[1]), b_i, b_h]
+        call = kernels.BackwardCall(
+            1,
+            batch,
+            x=(x.data_ptr(), 0, features),
+            h0=(0, 0) if h is None else (h.data_ptr(), hidden),
+            y=(after.data_ptr(), 0, hidden),
+            dy=(0, 0, 0),
+            dh_n=dafter.data_ptr(),
+            dx=(0, 0, 0) if dx is None else (dx.data_ptr(), 0, features),
+            add_dx=False,
+            dh0=dh.data_ptr(),
+            by_weights=(*(0 if gradient is None else gradient.data_ptr() for gradient in by_weights), 0),  # type: ignore[arg-type]
+            reverse=False,
+            gates=ctx.room.native,
+        )
+        packed.backward_at(call)
+        found = zip((dx, dh, *by_weights), wanted, strict=True)
+        return None, *(gradient if want else None for gradient, want in found)
+
+
+def _plain_gradients(
+    reset_after: bool,
+    dafter: Tensor,
+    x: Tensor,
+    h: Tensor | None,
+    weights: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """By x, h and the weights, in their turn differentiable; None where none is wanted."""
+    inputs = (x, h, *weights)
+    with torch.enable_grad():
+        first = None if h is None else h.unsqueeze(0)
+        cell = ops.Weights(*weights)  # type: ignore[arg-type]
+        _, after = plain.layer(x.unsqueeze(0), first, [cell], reset_after)
+        sources = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want and tensor is not None]
+        gradients = iter(torch.autograd.grad(after[0], sources, dafter, create_graph=True, allow_unused=True))
+    return [next(gradients) if want else None for want in wanted]
