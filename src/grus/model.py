@@ -23,6 +23,7 @@ from grus.spec import Spec, parameters
 __all__ = ["Model", "load"]
 
 FORMAT = "1"  # of the file; a reader refuses a newer one
+MOST_HEADER = 1 << 23  # bytes of a .safetensors file that say what is in it
 TYPES = {"float32": "F32", "int8": "I8"}  # as .safetensors files name them
 
 
@@ -66,13 +67,18 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one .safetensors file, whole or not at all (temporary file, fsync, rename).
 
-        Equal models make equal files, byte for byte.
+        Equal models make equal files, byte for byte. Raises InputError for a spec so large that it would not be read.
         """
         from safetensors.numpy import save
 
+        text = self.spec.to_json()
+        Spec.from_json(text)  # what is written can be read
         arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
-        data = save(arrays, metadata={"grus.format": FORMAT, "grus.spec": self.spec.to_json()})
-        write_whole(path, _in_order(data))
+        data = _in_order(save(arrays, metadata={"grus.format": FORMAT, "grus.spec": text}))
+        size = int.from_bytes(data[:8], "little")
+        if size > MOST_HEADER:
+            raise InputError(f"the spec and the arrays' names take {size:,} bytes, expected at most {MOST_HEADER:,}")
+        write_whole(path, data)
 
     def __repr__(self) -> str:
         return f"Model({self.num_parameters:,} parameters, {self.spec.blocks})"
@@ -99,12 +105,21 @@ def load(path: str | os.PathLike[str]) -> Model:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no model file {name!r}")
     try:
+        check_header(path)
         with safe_open(name, framework="numpy") as file:
             return _read(file)
     except SafetensorError as error:
         raise InputError(f"{name!r} is not a model file, or is damaged: {error}") from None
     except InputError as error:
         raise InputError(f"{name!r} {error}") from None
+
+
+def check_header(path: str | os.PathLike[str]) -> None:
+    """Raise InputError for a .safetensors file whose header is so large that reading it would take its time."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if MOST_HEADER < size <= os.path.getsize(path):  # a length beyond the file's is told as damage
+        raise InputError(f"has a header of {size:,} bytes, expected at most {MOST_HEADER:,}")
 
 
 def _read(file: Any) -> Model:
@@ -117,10 +132,11 @@ def _read(file: Any) -> Model:
     try:
         spec = Spec.from_json(metadata["grus.spec"])
         expected, stored = layout(spec), set(file.keys())
-        for key in stored & set(expected):
-            dtype, kind = file.get_slice(key).get_dtype(), TYPES[expected[key][1].name]
-            if dtype != kind:  # some have no counterpart in NumPy to be read as
-                raise InputError(f"array {key!r} is {dtype}, expected {kind}")
+        for key in sorted(stored & set(expected)):  # before anything is read
+            lies, (shape, dtype) = file.get_slice(key), expected[key]
+            found = (lies.get_dtype(), tuple(lies.get_shape()))
+            if found != (TYPES[dtype.name], shape):  # some types have no counterpart in NumPy
+                raise InputError(f"array {key!r} is {found[0]}{found[1]}, expected {TYPES[dtype.name]}{shape}")
         arrays = {key: file.get_tensor(key) for key in expected if key in stored}
         return Model(spec, arrays | {key: np.empty(0) for key in stored - set(expected)})
     except InputError as error:

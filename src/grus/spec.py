@@ -36,6 +36,8 @@ __all__ = [
 
 MAX_LAYERS = 256  # a hostile file cannot make the list of a block's parameters endless
 MAX_DEPTH = 16  # blocks inside blocks
+MAX_ARRAYS = 1 << 16  # of all blocks
+MAX_ITEMS = 1 << 20  # of a spec as JSON
 
 
 def _check_chain(owner: object, name: str, blocks: Sequence[Block]) -> None:
@@ -187,6 +189,8 @@ class Spec:
         _check_chain(self, "blocks", self.blocks)
         if _depth(self.blocks) > MAX_DEPTH:
             raise InputError(f"Spec.blocks nest more than {MAX_DEPTH} deep")
+        if _count(self.blocks) > MAX_ARRAYS:
+            raise InputError(f"Spec.blocks have {_count(self.blocks):,} arrays, expected at most {MAX_ARRAYS:,}")
         check(self, "task", self.task is None or isinstance(self.task, Forecast), "a task or None")
         check(self, "precision", self.precision in ("float32", "w8a16"), "'float32' or 'w8a16'")
 
@@ -205,6 +209,9 @@ class Spec:
     @staticmethod
     def from_json(text: str) -> Spec:
         """The spec a JSON text describes. Raises InputError that names the field for anything else."""
+        items = sum(map(text.count, ",[{"))
+        if items > MAX_ITEMS:
+            raise InputError(f"the spec has {items:,} items, expected at most {MAX_ITEMS:,}")
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -231,6 +238,24 @@ def _depth(blocks: Sequence[Block]) -> int:
         b.members if isinstance(b, Mean) else (b.blocks,) for b in blocks if isinstance(b, (Bypass, Residual, Mean))
     ]
     return 1 + max((_depth(chain) for chains in inner for chain in chains), default=0)
+
+
+def _count(blocks: Sequence[Block]) -> int:
+    """How many arrays :func:`parameters` would name."""
+    total = 0
+    for block in blocks:
+        match block:
+            case GRU():
+                total += block.num_layers * block.directions * (4 if block.bias else 2)
+            case Linear():
+                total += 2 if block.bias else 1
+            case Bypass() | Residual():
+                total += _count(block.blocks)
+            case Mean():
+                total += sum(map(_count, block.members))
+            case Activation():
+                pass
+    return total
 
 
 def _decode(value: Any, depth: int) -> Any:

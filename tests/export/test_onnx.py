@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from implementations import as_model, baseline, case
+from implementations import exact as exact_answer
 from numpy.typing import NDArray
+from test_conformance import SIZES
 from test_session import CHAINS, TWO_WAY, inputs, model_of
 from tolerance import FLOOR, check_float32
 
@@ -59,6 +62,17 @@ def test_every_block_in_every_opset(blocks: tuple[Block, ...], opset: int, tmp_p
     check_float32("y", y, right, plain)
     for got, ours in zip(after, grus.run(x)[1].arrays, strict=True):
         assert got.shape == ours.shape and np.abs(got - ours).max(initial=0) < 1e-6
+
+
+@pytest.mark.parametrize("size", [s for s in SIZES if s[0] * s[1]], ids=lambda s: "T{}-B{}-I{}-H{}".format(*s))
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_the_sizes_of_the_conformance_test(size: tuple[int, int, int, int], reset_after: bool) -> None:
+    """Not among IMPLEMENTATIONS: ONNX Runtime ends its process at an empty sequence or batch, and hides NaN."""
+    weights, x, h0, _ = case(*size, reset_after)
+    ort = runtime.InferenceSession(exporter.build(as_model(weights), 17), providers=["CPUExecutionProvider"])
+    (y,) = ort.run(["y"], {"x": x, "state_0": h0})
+    problem = (*size, reset_after)
+    check_float32("y", y, exact_answer(problem).y, baseline(problem).y)
 
 
 def test_what_the_file_says(tmp_path: Path) -> None:

@@ -68,4 +68,4 @@ def _state(model: Model) -> str:
 def _task(task: Any) -> str:
     shown = ("horizon", "window", "frequency", "season", "scale", "quantiles")
     given = {name: getattr(task, name) for name in shown if hasattr(task, name)}
-    return ", ".join([type(task).__name__, *(f"{name} {value}" for name, value in given.items())])
+    return ", ".join([type(task).__name__, *(f"{name} {value!r}" for name, value in given.items())])

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from grus.session import Session
     from grus.state import State
 
-MOST_STATE = 1 << 31  # bytes
-
 EPILOG = """\
 examples:
   grus stream model.safetensors < steps.csv
@@ -68,8 +66,10 @@ def run(options: argparse.Namespace) -> int:
 def _begin(session: Session, path: Path | None) -> State:
     if path is None or not path.exists():
         return session.initial_state(1)
-    if path.stat().st_size > MOST_STATE:
-        raise InputError(f"--state {str(path)!r} has {path.stat().st_size:,} bytes, which no state has")
+    begin = session.initial_state(1)
+    most = 1000 * len(session.state_to_bytes(begin))  # a file of a few streams is told apart from one of no state
+    if path.stat().st_size > most:
+        raise InputError(f"--state {str(path)!r} has {path.stat().st_size:,} bytes, which no stream's state has")
     try:
         state = session.state_from_bytes(path.read_bytes())
     except InputError as error:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from grus.errors import InputError
 from grus.export.agreement import Agreement, Expected, random_inputs
+from grus.export.c99.compiled import Compiled
 from grus.export.onnx import NEEDS, prove
 from grus.interop import keras, torch
 from grus.interop.layers import layers_of, model_of
@@ -25,23 +20,6 @@ from grus.session import Session
 __all__ = ["Report", "verify"]
 
 MOST_BYTES = 1 << 31  # of an ONNX file
-SECONDS = 120  # for a compiler or a program
-DRIVER = """\
-#include "{name}.h"
-#include <stdio.h>
-{globals}int main(void)
-{{
-    static {name}_state state;
-    static float x[{NAME}_INPUT_SIZE], y[{NAME}_OUTPUT_SIZE];
-{locals}
-    {name}_init(&state);
-    while (fread(x, sizeof x, 1, stdin) == 1) {{
-        {step}
-        fwrite(y, sizeof y, 1, stdout);
-    }}
-    return fflush(stdout);
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -137,69 +115,14 @@ def _arrays(model: Model, path: Path, block: str | None, prefix: str | None) -> 
 
 
 def _c99(model: Model, folder: Path) -> Report:
-    name = _name(folder)
-    header = (folder / f"{name}.h").read_text(encoding="utf-8", errors="replace")
-    fixed, in_file = f"{name}_quantize(" in header, f"}} {name}_weights;" in header
-    if fixed != (model.spec.precision != "float32"):
-        kinds = ("float32", "int8 weights")[:: -1 if fixed else 1]
+    exported = Compiled(folder)
+    if exported.fixed != (model.spec.precision != "float32"):
+        kinds = ("float32", "int8 weights")[:: -1 if exported.fixed else 1]
         raise InputError(f"the C has {kinds[0]}, the model {kinds[1]}: give the model it was exported from")
-    sizes = tuple(
-        int(n) for n in re.findall(rf"^#define {name.upper()}_(?:INPUT|OUTPUT)_SIZE (\d{{1,9}})$", header, re.M)
-    )
-    if sizes != (model.spec.input_size, model.spec.output_size):
-        raise InputError(f"the C has sizes {sizes}, the model {(model.spec.input_size, model.spec.output_size)}")
+    sizes = (model.spec.input_size, model.spec.output_size)
+    if (exported.input_size, exported.output_size) != sizes:
+        raise InputError(f"the C has sizes {(exported.input_size, exported.output_size)}, the model {sizes}")
     x = random_inputs(model, 200, 1)
-    folder = folder.resolve()
-    with tempfile.TemporaryDirectory() as place:
-        work = Path(place)
-        weights = [str(folder / f"{name}.bin")] if in_file else []
-        test = _compiled(work, "test", folder, [folder / f"{name}.c", folder / f"{name}_test.c"])
-        _run("the self-test", [test, *weights], work)
-        (work / "driver.c").write_text(_driver(name, fixed, weights))
-        program = _compiled(work, "driver", folder, [folder / f"{name}.c", work / "driver.c"])
-        out = _run("the step", [program], work, x.tobytes())
-    if len(out) != 4 * len(x) * model.spec.output_size:
-        raise InputError(f"the compiled step gave {len(out):,} bytes, expected {4 * len(x) * model.spec.output_size:,}")
-    y = np.frombuffer(out, np.float32).reshape(len(x), 1, -1)
-    return Report(f"compiled, self-test passed, {len(x)} steps run", Expected(model, x).compare(y))
-
-
-def _name(folder: Path) -> str:
-    found = [p.stem for p in sorted(folder.glob("*.h")) if p.with_suffix(".c").is_file()]
-    if len(found) != 1 or not re.fullmatch(r"[A-Za-z]\w{0,39}", found[0], re.ASCII):
-        raise InputError(f"holds {len(found)} pairs of .h and .c, expected the one of an export")
-    return found[0]
-
-
-def _driver(name: str, fixed: bool, weights: list[str]) -> str:
-    step = f"{name}_step({'&weights, ' if weights else ''}&state, {'q_x, q_y' if fixed else 'x, y'});"
-    if fixed:
-        step = f"{name}_quantize(x, q_x);\n        {step}\n        {name}_dequantize(q_y, y);"
-    locals_ = f"    static int16_t q_x[{name.upper()}_INPUT_SIZE], q_y[{name.upper()}_OUTPUT_SIZE];\n" if fixed else ""
-    if weights:
-        path = weights[0].replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
-        locals_ += f'    FILE *file = fopen("{path}", "rb");\n'
-        locals_ += "    if (file == NULL || fread(&weights, sizeof weights, 1, file) != 1 || "
-        locals_ += f"!{name}_check(&weights)) {{\n        return 2;\n    }}\n"
-    globals_ = f"static {name}_weights weights;\n" if weights else ""
-    return DRIVER.format(name=name, NAME=name.upper(), step=step, locals=locals_, globals=globals_)
-
-
-def _compiled(work: Path, output: str, folder: Path, sources: Sequence[Path]) -> str:
-    compiler = shutil.which(os.environ.get("CC", "") or "cc")
-    if compiler is None:
-        raise InputError("there is no C compiler to verify it with: install one, or name it in $CC")
-    command = [compiler, "-std=c99", "-O2", "-I", str(folder), *map(str, sources), "-lm", "-o", str(work / output)]
-    _run("the compiler", command, work)
-    return str(work / output)
-
-
-def _run(what: str, command: Sequence[str], work: Path, given: bytes = b"") -> bytes:
-    try:
-        done = subprocess.run(command, cwd=work, input=given, capture_output=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        raise InputError(f"{what} did not end within {SECONDS} seconds") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise InputError(f"{what} failed: {said[0] if said else f'exit status {done.returncode}'}")
-    return done.stdout
+    exported.self_test()
+    y = exported.stream(x[:, 0])
+    return Report(f"compiled, self-test passed, {len(x)} steps run", Expected(model, x).compare(y[:, None]))

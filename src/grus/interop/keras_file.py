@@ -36,8 +36,13 @@ def read_layers(path: str | os.PathLike[str]) -> Iterator[Layer]:
                     raise InputError(f"{name} in it says that it has {size:,} bytes, which is too many")
             config = json.loads(archive.read(_CONFIG))
             with h5py.File(io.BytesIO(archive.read(_ARRAYS)), "r") as file:
+                left = archive.getinfo(_ARRAYS).file_size  # several names may stand for the same numbers
                 for cells in planned(config["class_name"], config["config"]):
-                    yield layer_of(cells, [_arrays(h5py, file, cell) for cell in cells])
+                    arrays = [_arrays(h5py, file, cell) for cell in cells]
+                    left -= sum(array.nbytes for each in arrays for array in each)
+                    if left < 0:
+                        raise InputError("its layers have more numbers than the file")
+                    yield layer_of(cells, arrays)
     except InputError:
         raise
     except _DAMAGED as error:

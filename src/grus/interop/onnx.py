@@ -25,6 +25,7 @@ from grus.weights import from_convention, to_convention
 __all__ = ["Node", "load", "load_file", "save"]
 
 _MOST_BYTES = 1 << 31  # Protocol Buffers allow no larger message
+_ROOM = 1 << 24  # bytes that are little, however small a file
 _REVERSE = "turn the sequence round in time, before and after, and make the node's direction forward"
 
 
@@ -58,7 +59,13 @@ def load(source: Any, nodes: str | Sequence[str] | None = None) -> Model:
             raise InputError("source is a list, expected every item to be a Node")
         return model_of(map(_layer, source))
     proto = _parsed(source)
-    return model_of(_layer(_read(node)) for node in chain(gru_nodes(proto), nodes))
+    read, left = [], 4 * proto.ByteSize() + _ROOM  # one tensor may be the weights of many nodes
+    for node in chain(gru_nodes(proto), nodes):
+        read.append(_read(node))
+        left -= read[-1].W.nbytes + read[-1].R.nbytes
+        if left < 0:
+            raise InputError("the GRU nodes have many times the weights that are in the file, some of them shared")
+    return model_of(map(_layer, read))
 
 
 def save(model: Model, *, block: str | None = None) -> list[Node]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ T = TypeVar("T", int, float, str, list[Any])
 __all__ = ["GraphNode", "chain", "gru_nodes"]
 
 _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h")
+_MOST_NODES = 1000  # GRU nodes of one file
+_LONGEST = 100  # nodes between two of them
 _PASSING = ("Identity", "Dropout")  # what leaves a trained model's numbers and their places as they are
 _SPREADING = ("Identity", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Tile", "ConstantOfShape")
 
@@ -26,18 +29,19 @@ _SPREADING = ("Identity", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Transpos
 class Scope:
     """What the names in one graph stand for: tensors by name, and the node that gives a name."""
 
-    tensors: Mapping[str, Any] = field(default_factory=dict)
-    producers: Mapping[str, Any] = field(default_factory=dict)
+    tensors: ChainMap[str, Any] = field(default_factory=ChainMap)
+    producers: ChainMap[str, Any] = field(default_factory=ChainMap)
 
     def within(self, graph: Any) -> Scope:
-        tensors = dict(self.tensors) | {tensor.name: tensor for tensor in getattr(graph, "initializer", ())}
-        producers = dict(self.producers)
+        tensors = {tensor.name: tensor for tensor in getattr(graph, "initializer", ())}
+        producers: dict[str, Any] = {}
         for node in graph.node:
             producers |= {name: node for name in node.output if name}
             value = next((a.t for a in node.attribute if a.name == "value"), None)
             if node.op_type == "Constant" and value is not None:
                 tensors |= dict.fromkeys(node.output, value)
-        return Scope(tensors, producers)
+        # maps in a row, not copies: a graph may hold a great many graphs
+        return Scope(ChainMap(tensors, *self.tensors.maps), ChainMap(producers, *self.producers.maps))
 
     def array(self, name: str) -> NDArray[Any] | None:
         """The constant of this name, or None where it is computed or an input."""
@@ -97,13 +101,13 @@ class GraphNode:
     def constant(self, name: str) -> NDArray[Any] | None:
         """An input that is a constant, or one that was spread by changes of its shape; else None."""
         given = self.input(name)
-        for _ in range(len(self.scope.producers)):
+        for _ in range(_LONGEST):
             producer = self.scope.producers.get(given)
             if given in self.scope.tensors or producer is None or producer.op_type not in _SPREADING:
                 break
             if producer.op_type == "ConstantOfShape":
                 value = next((a.t for a in producer.attribute if a.name == "value"), None)
-                return np.zeros(1) if value is None else Scope({"value": value}).array("value")
+                return np.zeros(1) if value is None else Scope(ChainMap({"value": value})).array("value")
             given = producer.input[0] if producer.input else ""
         return self.scope.array(given) if given else None
 
@@ -113,6 +117,8 @@ def gru_nodes(model: Any) -> list[GraphNode]:
     found = list(_within(model.graph, Scope()))
     for function in model.functions:
         found += _within(function, Scope())
+    if len(found) > _MOST_NODES:
+        raise InputError(f"the graph has {len(found):,} GRU nodes, expected at most {_MOST_NODES:,}")
     return found
 
 
@@ -166,7 +172,7 @@ def _source(node: GraphNode) -> Any | None:
     """The GRU node whose output Y, its axes put in the order this node reads them, is its X; else None."""
     name = node.input("X")
     steps: list[Any] = []
-    for _ in range(len(node.scope.producers)):
+    for _ in range(_LONGEST):
         producer = node.scope.producers.get(name)
         if producer is None:
             return None

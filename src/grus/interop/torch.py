@@ -18,7 +18,7 @@ import numpy as np
 from grus.errors import InputError
 from grus.files import write_whole
 from grus.interop.layers import Array, float32, layers_of, model_of
-from grus.model import Model
+from grus.model import Model, check_header
 from grus.spec import GRU, Spec, gru_parameters
 from grus.weights import to_convention
 
@@ -78,6 +78,7 @@ def load_file(path: str | os.PathLike[str], prefix: str | None = None) -> Model:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {name!r}")
     try:
+        check_header(path)
         with safe_open(name, framework="numpy") as file:
             if "grus.spec" in (file.metadata() or {}):
                 raise InputError("is a model of Grus already: grus.load reads it")

@@ -1,0 +1,114 @@
+"""Compiling an exported folder on this machine, and running its self-test and its step."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+
+__all__ = ["Compiled"]
+
+SECONDS = 120  # for a compiler or a program
+DRIVER = """\
+#include "{name}.h"
+#include <stdio.h>
+{globals}int main(void)
+{{
+    static {name}_state state;
+    static float x[{NAME}_INPUT_SIZE], y[{NAME}_OUTPUT_SIZE];
+{locals}
+    {name}_init(&state);
+    while (fread(x, sizeof x, 1, stdin) == 1) {{
+        {step}
+        fwrite(y, sizeof y, 1, stdout);
+    }}
+    return fflush(stdout);
+}}
+"""
+LOAD = """\
+    FILE *file = fopen("{path}", "rb");
+    if (file == NULL || fread(&weights, sizeof weights, 1, file) != 1 || !{name}_check(&weights)) {{
+        return 2;
+    }}
+"""
+
+
+class Compiled:
+    """The export in ``folder``, in which nothing is written. ``compiler`` is a command; by default $CC, or cc.
+
+    fixed: int8 weights. in_file: weights in a file of their own. Raises InputError for a folder that is no export.
+    """
+
+    def __init__(self, folder: Path, compiler: str | None = None) -> None:
+        self.folder = folder.resolve()
+        self.compiler = compiler or os.environ.get("CC") or "cc"
+        found = [p.stem for p in sorted(folder.glob("*.h")) if p.with_suffix(".c").is_file()]
+        if len(found) != 1 or not re.fullmatch(r"[A-Za-z]\w{0,39}", found[0], re.ASCII):
+            raise InputError(f"holds {len(found)} pairs of .h and .c, expected the one of an export")
+        self.name = found[0]
+        header = (folder / f"{self.name}.h").read_text(encoding="utf-8", errors="replace")
+        self.fixed, self.in_file = f"{self.name}_quantize(" in header, f"}} {self.name}_weights;" in header
+        sizes = re.findall(rf"^#define {self.name.upper()}_(?:INPUT|OUTPUT)_SIZE (\d{{1,9}})$", header, re.M)
+        if len(sizes) != 2:
+            raise InputError(f"has no sizes in {self.name}.h, which every export has")
+        self.input_size, self.output_size = map(int, sizes)
+
+    def self_test(self) -> None:
+        """Raises InputError where it fails."""
+        with TemporaryDirectory() as place:
+            program = self._build(Path(place), self.folder / f"{self.name}_test.c")
+            weights = [str(self.folder / f"{self.name}.bin")] * self.in_file
+            _run("the self-test", [program, *weights], place)
+
+    def stream(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One stream from its beginning: x [T, I] to y [T, O], a step at a time."""
+        with TemporaryDirectory() as place:
+            driver = Path(place) / "driver.c"
+            driver.write_text(self._driver(), encoding="utf-8")
+            out = _run("the step", [self._build(Path(place), driver)], place, np.ascontiguousarray(x).tobytes())
+        if len(out) != 4 * len(x) * self.output_size:
+            raise InputError(f"the step gave {len(out):,} bytes, expected {4 * len(x) * self.output_size:,}")
+        return np.frombuffer(out, np.float32).reshape(len(x), self.output_size)
+
+    def _driver(self) -> str:
+        name, big = self.name, self.name.upper()
+        step, locals_, globals_ = f"{name}_step(&state, x, y);", "", ""
+        if self.in_file:
+            path = str(self.folder / f"{name}.bin").replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
+            step, locals_ = f"{name}_step(&weights, &state, x, y);", LOAD.format(path=path, name=name)
+            globals_ = f"static {name}_weights weights;\n"
+        if self.fixed:
+            step = step.replace("x, y", "q_x, q_y")
+            step = f"{name}_quantize(x, q_x);\n        {step}\n        {name}_dequantize(q_y, y);"
+            locals_ = f"    static int16_t q_x[{big}_INPUT_SIZE], q_y[{big}_OUTPUT_SIZE];\n{locals_}"
+        return DRIVER.format(name=name, NAME=big, step=step, locals=locals_, globals=globals_)
+
+    def _build(self, work: Path, main: Path) -> str:
+        words = shlex.split(self.compiler)
+        if not words or shutil.which(words[0]) is None:
+            raise InputError("there is no C compiler to verify it with: install one, or name it in $CC")
+        output, sources = str(work / "program"), [str(self.folder / f"{self.name}.c"), str(main)]
+        command = [*words, "-std=c99", "-O2", "-I", str(self.folder), *sources, "-lm", "-o", output]
+        _run("the compiler", command, str(work))
+        return output
+
+
+def _run(what: str, command: Sequence[str], folder: str, given: bytes = b"") -> bytes:
+    try:
+        done = subprocess.run(command, cwd=folder, input=given, capture_output=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{what} did not end within {SECONDS} seconds") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise InputError(f"{what} failed: {said[0] if said else f'exit status {done.returncode}'}")
+    return done.stdout
