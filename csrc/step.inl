@@ -30,6 +30,13 @@ GRUS_INLINE bool idle(const gru_extras &more, int64_t B, int64_t t, int64_t b, i
     return true;
 }
 
+// Whether row b skips some steps from t on.
+GRUS_INLINE bool idle_steps(const gru_extras &more, int64_t B, int64_t t, int64_t b, int64_t steps) {
+    for (int64_t i = 0; i < steps; i++)
+        if (!marked(more, B, t + i, b, GRU_SKIP)) return false;
+    return true;
+}
+
 // What stays of some units of row b whatever z says
 GRUS_INLINE vec zone_of(const gru_extras &more, int64_t B, int64_t H, int64_t t, int64_t b, int64_t unit) {
     return more.zone ? load_some(more.zone + (t * B + b) * H + unit, H - unit) : splat(more.zone_all);
@@ -81,6 +88,10 @@ void project(const gru_packed *w, const gru_forward *f, const part &mine, int64_
             return;
         }
         cover<3>(rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+            int64_t t_row = t + (along_t ? (f->reverse ? -row : row) : 0), b_row = along_t ? b : b + row;
+            if (along_t ? idle_steps(f->more, f->B, f->reverse ? t_row - R.value + 1 : t_row, b_row, R.value)
+                        : idle(f->more, f->B, t_row, b_row, R.value))
+                return;
             vec sums[R.value][P.value * 3];
             for (int r = 0; r < R.value; r++)
                 for (int g = 0; g < P.value * 3; g++) sums[r][g] = load(w->bias + ((j + g / 3) * 4 + g % 3) * V);

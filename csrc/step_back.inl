@@ -58,6 +58,13 @@ struct run {
     GRUS_INLINE int64_t batch(int64_t row) const { return along_t ? b : b + row; }
 };
 
+// Whether some rows of a run have no step.
+GRUS_INLINE bool idle(const walk &c, const run &q, int64_t row, int64_t rows) {
+    for (int64_t i = row; i < row + rows; i++)
+        if (!c.skipped(q.step(i), q.batch(i))) return false;
+    return true;
+}
+
 template <class F>
 GRUS_INLINE void chunk_runs(const walk &c, int64_t s_begin, int64_t s_end, int64_t b0, int64_t b1, F f) {
     auto block = [&](int64_t s0, int64_t s1) {
@@ -108,6 +115,7 @@ void recompute(const walk &c, const part &mine) {
     int64_t H = w->H, HP = w->HP, I = w->I;
     chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q) {
         cover<3>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+            if (idle(c, q, row, R.value)) return;
             const float *h = q.h + row * q.h_row, *seen = q.seen + row * q.h_row;
             vec sums[R.value][P.value * 3];
             for (int r = 0; r < R.value; r++)
@@ -160,6 +168,7 @@ void recompute_candidates(const walk &c, const part &mine) {
     int64_t H = w->H, HP = w->HP;
     chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q) {
         cover<1>(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+            if (idle(c, q, row, R.value)) return;
             float *gates = q.gates + row * q.gates_row;
             vec sums[R.value][P.value];
             for (int r = 0; r < R.value; r++)
@@ -188,6 +197,7 @@ void carry_back(const walk &c, const part &mine, int64_t s, int first_slot, cons
     int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *a = c.row(s, mine.b0) + first_slot * HP;
     cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+        if (idle(more, c.f->B, c.t(s), mine.b0 + row, R.value)) return;  // it carries on
         float *carry = c.f->carry + (mine.b0 + row) * HP + j * V;
         vec sums[R.value][P.value];
         for (int r = 0; r < R.value; r++)

@@ -26,7 +26,11 @@ void input_gradient(const walk &c, int64_t begin, int64_t end, int64_t b0, int64
             vec sums[R.value][P.value];
             for (int r = 0; r < R.value; r++)
                 for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
-            dot<R.value, P.value, 1>(sums, gates + row * gates_row, gates_row, 1, w->Wt + j * K * V, K * V, K);
+            bool idle = true;
+            for (int r = 0; r < R.value; r++)
+                idle = idle && c.skipped(along_t ? s + row + r : s, along_t ? b : b + row + r);
+            if (!idle)
+                dot<R.value, P.value, 1>(sums, gates + row * gates_row, gates_row, 1, w->Wt + j * K * V, K * V, K);
             for (int r = 0; r < R.value; r++)
                 for (int p = 0; p < P.value; p++) {
                     float *to = dx + (row + r) * dx_row + (j + p) * V;
