@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    from grus.torch import init
+    from grus.torch import init, operators  # noqa: F401  (registered here, for programs that are loaded)
     from grus.torch.cell import GRUCell
     from grus.torch.conversion import Conversion, convert
     from grus.torch.layer import GRU
