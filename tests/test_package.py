@@ -23,7 +23,7 @@ def test_version_is_the_same_everywhere() -> None:
 
 
 def test_public_names_are_there_and_have_a_docstring() -> None:
-    public = {"InputError", "Model", "Session", "Spec", "__version__", "load", "quantize"}
+    public = {"InputError", "Model", "Session", "Spec", "State", "__version__", "load", "quantize"}
     public |= {"get_num_threads", "set_num_threads"}
     assert set(grus.__all__) == public
     for name in public - {"__version__"}:

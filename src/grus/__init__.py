@@ -12,12 +12,14 @@ from grus.kernels import get_num_threads, set_num_threads
 from grus.model import Model, load
 from grus.session import Session
 from grus.spec import Spec
+from grus.state import State
 
 __all__ = [
     "InputError",
     "Model",
     "Session",
     "Spec",
+    "State",
     "__version__",
     "get_num_threads",
     "load",
