@@ -102,9 +102,9 @@ def by_torch(model: Model, x: Array) -> Array:
     return result
 
 
-def test_a_hundred_thousand_steps_stay_within_the_tolerance(tmp_path: Path) -> None:
+def test_twenty_thousand_steps_stay_within_the_tolerance(tmp_path: Path) -> None:
     model = trained(*MEMBER)
-    x = np.random.default_rng(2).normal(size=(100_000, 21)).astype(np.float32)
+    x = np.random.default_rng(2).normal(size=(20_000, 21)).astype(np.float32)
     right, baseline = exact.run(MEMBER, model.arrays, x[:, None])[:, 0], by_torch(model, x)
     to_c99(model, tmp_path / "c", name="net")
     y, end = stream(GCC, tmp_path / "c", "net", x, 90, fixed=False)
@@ -185,7 +185,7 @@ def random_chain(rng: np.random.Generator, size: int, depth: int = 0) -> tuple[B
     return tuple(blocks)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 @targets(CHECKED)
 def test_any_chain_in_either_precision(seed: int, target: Target, tmp_path: Path) -> None:
     blocks = random_chain(np.random.default_rng(seed), 4)
