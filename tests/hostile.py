@@ -66,11 +66,11 @@ def models(folder: Path) -> Iterator[tuple[str, bytes, str]]:
     yield "a spec of petabytes", of_spec(SPEC % wide), "missing"
     yield "layers without end", of_spec(SPEC % SMALL.replace("}", ',"num_layers":1000000000}')), "num_layers"
     many = ",".join(['{"type":"GRU","input_size":1,"hidden_size":1,"num_layers":256}'] * 60_000)
-    yield "arrays without end", of_spec(SPEC % many), "arrays, expected at most"
-    yield "blocks without end", of_spec(SPEC % ",".join(['{"type":"Activation"}'] * 300_000)), "Activation"
-    yield "lists without end", of_spec("[" + "[]," * 2_500_000 + "[]]"), "items, expected at most"
-    yield "as many lists as may be", of_spec("[" + "[]," * 520_000 + "[]]"), "the spec is a tuple"
-    yield "as many numbers as may be", of_spec("[" + "1," * 1_000_000 + "1]"), "the spec is a tuple"
+    yield "blocks without end", of_spec(SPEC % many), "60,001 objects, expected at most"
+    yield "arrays without end", of_spec(SPEC % many[: 63 * 16_000 - 1]), "16,384,000 arrays, expected at most"
+    yield "lists without end", of_spec("[" + "[]," * 2_500_000 + "[]]"), "items and 0 objects, expected at most"
+    yield "as many lists as may be", of_spec("[" + "[]," * 260_000 + "[]]"), "the spec is a tuple"
+    yield "as many numbers as may be", of_spec("[" + "1," * 500_000 + "1]"), "the spec is a tuple"
     yield "a header of 90 MB", safetensors(b'{"a":' + b"[" * 90_000_000), "has a header of"
     yield "lists in lists", of_spec("[" * 100_000), "the spec"
     deep = '{"type":"Residual","blocks":[' * 5000 + SMALL + "]}" * 5000

@@ -42,3 +42,20 @@ def test_a_path_that_is_no_file(tmp_path: Path) -> None:
         for path in (tmp_path, tmp_path / "pipe", tmp_path / "none", Path("/dev/zero")):
             with pytest.raises(FileNotFoundError):
                 load(path)
+
+
+def test_what_would_not_be_read_is_not_written(tmp_path: Path) -> None:
+    from hostile import model
+
+    from grus import InputError, Model, Spec
+    from grus.spec import GRU, Forecast
+
+    small = model(GRU(2, 3))
+    for ends, words in (
+        (tuple((str(i), "2001") for i in range(200_000)), "items and 2 objects, expected at most"),
+        ((("x" * 9_000_000, "2001"),), "the arrays' names take"),
+    ):
+        task = Forecast(horizon=1, window=1, quantiles=(0.5,), frequency="D", season=1, trained_until=ends)
+        with pytest.raises(InputError, match=words):
+            Model(Spec((GRU(2, 3),), task), dict(small.arrays)).save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())

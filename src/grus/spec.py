@@ -37,7 +37,7 @@ __all__ = [
 MAX_LAYERS = 256  # a hostile file cannot make the list of a block's parameters endless
 MAX_DEPTH = 16  # blocks inside blocks
 MAX_ARRAYS = 1 << 16  # of all blocks
-MAX_ITEMS = 1 << 20  # of a spec as JSON
+MAX_ITEMS, MAX_OBJECTS = 1 << 19, 1 << 14  # of a spec as JSON
 
 
 def _check_chain(owner: object, name: str, blocks: Sequence[Block]) -> None:
@@ -209,9 +209,10 @@ class Spec:
     @staticmethod
     def from_json(text: str) -> Spec:
         """The spec a JSON text describes. Raises InputError that names the field for anything else."""
-        items = sum(map(text.count, ",[{"))
-        if items > MAX_ITEMS:
-            raise InputError(f"the spec has {items:,} items, expected at most {MAX_ITEMS:,}")
+        items, objects = sum(map(text.count, ",[")), text.count("{")
+        if items > MAX_ITEMS or objects > MAX_OBJECTS:
+            most = f"at most {MAX_ITEMS:,} and {MAX_OBJECTS:,}"
+            raise InputError(f"the spec has {items:,} items and {objects:,} objects, expected {most}")
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
