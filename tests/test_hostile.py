@@ -52,7 +52,7 @@ def test_what_would_not_be_read_is_not_written(tmp_path: Path) -> None:
 
     small = model(GRU(2, 3))
     for ends, words in (
-        (tuple((str(i), "2001") for i in range(200_000)), "items and 2 objects, expected at most"),
+        (tuple((str(i), "2001") for i in range(200_000)), "items and 3 objects, expected at most"),
         ((("x" * 9_000_000, "2001"),), "the arrays' names take"),
     ):
         task = Forecast(horizon=1, window=1, quantiles=(0.5,), frequency="D", season=1, trained_until=ends)
