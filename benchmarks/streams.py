@@ -5,7 +5,8 @@ python -m benchmarks.streams demo/m3_monthly.safetensors demo/m3_monthly_train.c
 The model is that of ``make demo``, the steps are its features of the M3 competition's monthly series, one after the
 other. NumPy (``Session``), ONNX Runtime, compiled C and PyTorch's own modules answer step by step and hand their states
 on; each is judged by the one rule against float64, with PyTorch as the baseline. Then the same with int8 weights: the
-emulation and the C have to agree in every bit. Writes benchmarks/results/streams.json.
+emulation and the C have to agree in every bit. Writes benchmarks/results/streams.json; --cortex-m then adds a row to
+it: the int8 C on a Cortex-M4 in QEMU (a quarter of an hour).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +43,7 @@ from grus.tasks.forecast.windows import Windows
 
 RESULT = Path(__file__).parent / "results" / "streams.json"
 COMPILERS = ("gcc", "clang")
+CORTEX = "C99 w8a16, gcc, Cortex-M4 in QEMU"
 
 Array = NDArray[Any]
 Step = Callable[[Array], Array]  # x [1, I] to y [1, O]; what it remembers is inside
@@ -169,18 +172,39 @@ def judged(name: str, y: Array, right: Array, baseline: Array) -> dict[str, Any]
     return {"backend": name, "largest error": float(np.abs(y - right).max()), "verdict": verdict}
 
 
-def int8(model: Model, x: Array, right: Array, folder: Path) -> Iterator[dict[str, Any]]:
+def quantised(model: Model, x: Array) -> Model:
+    """Calibrated on every so many of the series that x is made of."""
     window = task_of(model).window
     series = x[: len(x) // window * window].reshape(-1, window, x.shape[1])
-    small = quantize(model, series[:: max(1, len(series) // 32)].swapaxes(0, 1))
+    return quantize(model, series[:: max(1, len(series) // 32)].swapaxes(0, 1))
+
+
+def int8(model: Model, x: Array, right: Array, folder: Path) -> Iterator[dict[str, Any]]:
+    small = quantised(model, x)
     emulated = streamed(by_session(small), x)
     error = float(np.abs(emulated - right).max())
     yield {"backend": "NumPy (Session), w8a16", "largest error": error}
     to_c99(small, folder / "small")
     for compiler in filter(shutil.which, COMPILERS):
-        y = Compiled(folder / "small", compiler).stream(x)
-        verdict = "every bit that of Session" if y.tobytes() == emulated.tobytes() else "differs from Session"
-        yield {"backend": f"C99 w8a16, {compiler}", "verdict": verdict}
+        yield same(f"C99 w8a16, {compiler}", Compiled(folder / "small", compiler).stream(x), emulated)
+
+
+def same(name: str, y: Array, emulated: Array) -> dict[str, Any]:
+    equal = y.tobytes() == emulated.tobytes()
+    return {"backend": name, "verdict": "every bit that of Session" if equal else "differs from Session"}
+
+
+def cortex_m(model: Model, x: Array) -> dict[str, Any]:
+    """The int8 C on a board that is emulated, while Session computes the same here."""
+    from tests.export.compiled import CORTEX_M, stream
+
+    small = quantised(model, x)
+    with TemporaryDirectory() as place, ThreadPoolExecutor(1) as pool:
+        to_c99(small, Path(place) / "net", name="net")
+        size = model.spec.output_size
+        board = pool.submit(stream, CORTEX_M, Path(place) / "net", "net", x, size, fixed=True, timeout=7200)
+        emulated = streamed(by_session(small), x)
+        return same(CORTEX, board.result()[0], emulated)
 
 
 def measure(model: Model, x: Array) -> list[dict[str, Any]]:
@@ -190,6 +214,13 @@ def measure(model: Model, x: Array) -> list[dict[str, Any]]:
         rows = list(float32(model, x, Path(place)))
         right = exact.run(model.spec.blocks, model.arrays, x[:, None])[:, 0]
         return rows + list(int8(model, x, right, Path(place)))
+
+
+def added(model: Model, x: Array, path: Path) -> list[dict[str, Any]]:
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if (kept["model"], kept["steps"]) != (model.hash, len(x)):
+        sys.exit(f"error: {path} is of another model or another number of steps: run without --cortex-m first")
+    return [row for row in kept["rows"] if row["backend"] != CORTEX] + [cortex_m(model, x)]
 
 
 def bad(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -203,10 +234,11 @@ def main() -> None:
     parser.add_argument("table", help="the series it was trained on")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
+    parser.add_argument("--cortex-m", action="store_true", help="add the row of a Cortex-M4 to what was measured")
     options = parser.parse_args()
     model = grus.load(options.model)
     x = features(model, options.table, options.steps)
-    rows = measure(model, x)
+    rows = added(model, x, options.output) if options.cortex_m else measure(model, x)
     for row in rows:
         print(row)
     machine = {"machine": platform.machine(), "system": platform.system(), "python": platform.python_version()}

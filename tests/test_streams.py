@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from implementations import baseline, exact
 from test_session import CHAINS, inputs, model_of
+from tests.export.compiled import CORTEX_M
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
@@ -43,6 +44,17 @@ def test_they_agree_and_int8_in_every_bit() -> None:
     assert not streams.bad(rows), rows
     compilers = sum(1 for c in streams.COMPILERS if shutil.which(c))
     assert len(rows) == 4 + 2 * compilers and compilers > 0
+
+
+@pytest.mark.skipif(
+    any(shutil.which(tool) is None for tool in CORTEX_M.needs), reason="no compiler or emulator of a Cortex-M here"
+)
+def test_a_board_has_the_same_bits() -> None:
+    blocks = MEMBER
+    rng = np.random.default_rng(1)
+    arrays = {n: rng.uniform(-0.4, 0.4, s).astype(np.float32) for n, s in parameters(blocks).items()}
+    row = streams.cortex_m(Model(Spec(blocks, TASK), arrays), rng.normal(size=(200, SIZE)).astype(np.float32))
+    assert row == {"backend": streams.CORTEX, "verdict": "every bit that of Session"}
 
 
 CUDNN = {name: blocks for name, blocks in CHAINS.items() if "before" not in name and name != "deep"}

@@ -95,7 +95,7 @@ def targets(*chosen: Target) -> pytest.MarkDecorator:
 
 
 def stream(
-    target: Target, folder: Path, name: str, x: NDArray[np.float32], outputs: int, *, fixed: bool
+    target: Target, folder: Path, name: str, x: NDArray[np.float32], outputs: int, *, fixed: bool, timeout: float = 100
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """The outputs [T, O] of an export in ``folder`` for x [T, I], and its state at the end, all numbers in a row."""
     locals_, step = "", f"{name}_step(&state, x, y);"
@@ -106,7 +106,7 @@ def stream(
     (folder / "stream.c").write_text(text)
     np.ascontiguousarray(x, "<f4").tofile(folder / "input.bin")
     program = target.build(folder, f"{name}.c", "stream.c", output=f"stream-{target.name}", strict=False)
-    done = target.run(program)
+    done = target.run(program, timeout=timeout)
     assert done.returncode == 0, (done.stdout + done.stderr)[:4000]
     data = (folder / "output.bin").read_bytes()
     size, number = 4 * outputs * len(x), np.dtype("<i2" if fixed else "<f4")
