@@ -65,7 +65,9 @@ class Loop(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2, help="for everyone (default: 2)")
+    parser.add_argument(
+        "--threads", type=int, choices=range(1, 65), metavar="COUNT", default=2, help="for everyone (default: 2)"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="two rounds; write nothing")
     parser.add_argument("--render", action="store_true", help="only make the page's tables from the results again")

@@ -417,7 +417,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "layer_norm": ({"layer_norm": 1}, TypeError, "layer_norm should be of type bool, got: int"),
     "learn_h0": ({"learn_h0": "yes"}, TypeError, "learn_h0 should be of type bool, got: str"),
     "reset_after": ({"reset_after": None}, TypeError, "reset_after should be of type bool, got: NoneType"),
-    "save_gates": ({"save_gates": 3}, TypeError, "save_gates should be of type bool, got: int"),
+    "save_gates": ({"save_gates": 3}, TypeError, "save_gates should be of type bool, or None, got: int"),
     "unknown": ({"zone_out": 0.1}, TypeError, "unexpected keyword argument 'zone_out'"),
 }
 

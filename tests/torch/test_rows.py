@@ -223,7 +223,7 @@ def test_bad_arguments_of_other_layouts_are_named() -> None:
         module(torch.zeros(B, T, I), resets=RESETS)
     with pytest.raises(InputError, match=r"resets has shape \[1, 7\], expected \[7\]"):
         module(torch.zeros(T, I), resets=torch.zeros(1, T, dtype=torch.bool))
-    with pytest.raises(InputError, match=r"lengths has shape \[1\], expected \[\]"):
+    with pytest.raises(InputError, match=r"lengths has shape \[1\], expected one number"):
         module(torch.zeros(T, I), lengths=[3])
 
 
@@ -233,3 +233,17 @@ def test_a_packed_sequence_says_itself_where_its_rows_end(name: str) -> None:
     keywords = {"lengths": [3, 2], "resets": torch.zeros(3, 2, dtype=torch.bool), "return_gates": True}
     with pytest.raises(InputError, match=f"GRU: {name} goes with a padded input"):
         made({})(packed, **{name: keywords[name]})
+
+
+def test_messages_about_lengths_are_short_and_say_where() -> None:
+    layer, x = grus.torch.GRU(2, 3), torch.zeros(4, 3, 2)
+    with pytest.raises(TypeError) as told:
+        layer(x, lengths=["4"] * 100_000)
+    assert len(str(told.value)) < 200
+    with pytest.raises(InputError, match="from 1 to 7, expected from 0 to 4.*the first wrong one is of row 1"):
+        layer(x, lengths=[1, 7, 1])
+
+
+def test_save_gates_is_a_switch_or_none() -> None:
+    with pytest.raises(TypeError, match="save_gates should be of type bool, or None, got: str"):
+        grus.torch.GRU(2, 3, save_gates="all")  # type: ignore[arg-type]

@@ -134,7 +134,8 @@ class GRU(Recurrent):
         check_dropout(dropout, num_layers)
         check_switches(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         check_switches(reset_after=reset_after, learn_h0=learn_h0, layer_norm=layer_norm)
-        check_switches(save_gates=False if save_gates is None else save_gates)
+        if save_gates is not None and not isinstance(save_gates, bool):
+            raise TypeError(f"save_gates should be of type bool, or None, got: {type(save_gates).__name__}")
         check_probabilities(zoneout=zoneout, input_dropout=input_dropout)
         check_probabilities(recurrent_dropout=recurrent_dropout, weight_drop=weight_drop)
         check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)

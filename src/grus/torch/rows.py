@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,17 +41,20 @@ def check_lengths(lengths: Any, x: Tensor, batched: bool) -> Tensor | None:
     steps, batch = x.shape[:2]
     whole = isinstance(lengths, Tensor) or _whole(lengths)
     if not whole or (isinstance(lengths, Tensor) and not _is_integer(lengths)):
-        got = f"a tensor of {lengths.dtype}" if isinstance(lengths, Tensor) else repr(lengths)
+        got = f"a tensor of {lengths.dtype}" if isinstance(lengths, Tensor) else reprlib.repr(lengths)
         raise TypeError(f"GRU: lengths should be a tensor or a sequence of integers, got {got}")
     found = torch.as_tensor(lengths, dtype=torch.int64, device=x.device)
     expected = (batch,) if batched else ()
     if found.shape != expected:
-        raise InputError(f"GRU: lengths has shape {list(found.shape)}, expected {list(expected)}, one for each row")
+        wanted = f"{list(expected)}, one for each row" if batched else "one number, as input is unbatched"
+        raise InputError(f"GRU: lengths has shape {list(found.shape)}, expected {wanted}")
     if batch and _has_values(found):  # else they cannot be checked; what is out of range then counts as 0 or T
         shortest, longest = (int(end) for end in found.aminmax())
         if shortest < 0 or longest > steps:
+            row = int(((found < 0) | (found > steps)).reshape(batch).nonzero()[0])
             raise InputError(
-                f"GRU: lengths are from {shortest} to {longest}, expected from 0 to {steps}, input's steps"
+                f"GRU: lengths are from {shortest} to {longest}, expected from 0 to {steps}, input's steps; "
+                f"the first wrong one is of row {row}"
             )
         if shortest == steps:
             return None
