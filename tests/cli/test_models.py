@@ -98,6 +98,12 @@ def test_torch_and_keras(say: Say, name: str) -> None:
     assert load("back.safetensors").hash == load(f"{name}.safetensors").hash
 
 
+def test_a_reset_that_a_state_dict_does_not_say(say: Say) -> None:
+    say("export gru.safetensors --to torch -o t.safetensors")
+    assert "reset before the product" in say("import t.safetensors --reset-before -o x.safetensors")
+    assert load("x.safetensors").spec.blocks == (GRU(3, 4, 2, reset_after=False),)
+
+
 def test_one_block_of_many(say: Say) -> None:
     say("export deep.safetensors --to torch --block 1.1.0 -o t.safetensors")
     assert from_torch.load_file("t.safetensors").spec.blocks == (GRU(8, 9),)
@@ -190,6 +196,7 @@ def test_what_differs_is_told_by_the_exit_status(say: Say, capsys: pytest.Captur
         ("import x.h5 -o x", ["'x.h5' is Keras' former format"]),
         ("import none.onnx -o x", ["no file 'none.onnx'"]),
         ("import none.onnx -o x --prefix a", ["--prefix is for .safetensors files"]),
+        ("import none.onnx -o x --reset-before", ["--reset-before is for .safetensors files"]),
         ("import none.keras -o x --nodes a", ["--nodes is for .onnx files"]),
         ("import none.onnx -o x.onnx", ["cannot write '.onnx'"]),
         ("import none.onnx", ["--output"]),

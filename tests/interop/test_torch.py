@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from interop.trained import SHAPES, check, inputs, random_model, same
 from safetensors.numpy import save_file as write_arrays
 from safetensors.torch import save_file as write_tensors
 
+import grus.torch
 from grus import InputError, Model, Session
 from grus.interop import torch as interop
 from grus.spec import GRU, Activation, Bypass, Linear, Mean, Residual
@@ -160,7 +163,16 @@ def state(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: interop.load(torch.nn.GRU(3, 4)), r"state_dict is a GRU, expected a mapping: module.state_dict\(\)"),  # type: ignore[arg-type]
+        (lambda: interop.load([]), r"source is a list, expected a module or a mapping: module.state_dict\(\)"),
+        (lambda: interop.load(state(), prefix=3), "prefix is 3, expected a string"),  # type: ignore[arg-type]
+        (lambda: interop.load(state(), reset_after=0), "reset_after is 0, expected True or False"),  # type: ignore[arg-type]
+        (lambda: interop.load(torch.nn.GRU(3, 4), reset_after=True), "reset_after is read from the module"),
+        (lambda: interop.load(torch.nn.LSTM(3, 4, proj_size=2).state_dict()), "but an LSTM with proj_size at ''"),
+        (  # whose weights have the shapes of a GRU's
+            lambda: interop.load(torch.nn.LSTM(3, 6, proj_size=4).state_dict() | {"weight_hh_l0": np.zeros((12, 4))}),
+            r"has \['weight_hr_l0'\] beside what a GRU has",
+        ),
+        (lambda: interop.load(state(**{"head.weight": np.zeros(3)})), r"at '' has \['head.weight'\] beside"),
         (lambda: interop.load({}), "there is no GRU: expected keys like 'weight_hh_l0'"),
         (lambda: interop.load({"weight_hh_l0": np.zeros((16, 4))}), "there is no GRU but an LSTM at ''"),
         (lambda: interop.load(state(bias_hh_l1=None)), r"the GRU at '' lacks \['bias_hh_l1'\]"),
@@ -187,6 +199,70 @@ def state(**changes: Any) -> dict[str, Any]:
 def test_what_is_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+OF_GRUS: dict[str, tuple[dict[str, Any], str]] = {
+    "layer_norm": ({"layer_norm": True}, "layer normalisation"),
+    "learn_h0": ({"learn_h0": True}, "a learned initial state"),
+}
+
+
+@pytest.mark.parametrize("option", OF_GRUS)
+def test_more_than_a_model_can_say_is_not_left_out(option: str, tmp_path: Path) -> None:
+    options, words = OF_GRUS[option]
+    both = torch.nn.ModuleDict({"plain": torch.nn.GRU(3, 4), "other": grus.torch.GRU(3, 4, **options)})
+    write_tensors(both.state_dict(), tmp_path / "both.safetensors")
+    for load in (
+        lambda: interop.load(both["other"]),
+        lambda: interop.load(both, "other"),
+        lambda: interop.load(both["other"].state_dict()),
+        lambda: interop.load_file(tmp_path / "both.safetensors", "other"),
+    ):
+        with pytest.raises(InputError, match=f"the GRU at '.*' has .*{words}.*no block of a Model has that"):
+            load()
+    assert same(interop.load(both, "plain"), interop.load(both["plain"]))
+
+
+def test_a_module_says_its_options(tmp_path: Path) -> None:
+    before = trained(grus.torch.GRU(3, 4, 2, reset_after=False, dropout=0.5, weight_drop=0.5)).eval()
+    model = interop.load(before)
+    assert model.spec.blocks == (GRU(3, 4, 2, reset_after=False),)
+    assert same(model, interop.load(torch.nn.ModuleDict({"inner": before})))
+    x, _ = inputs(model)
+    with torch.no_grad():
+        check("grus.torch", before(torch.from_numpy(x))[0].numpy(), model, x)
+    write_tensors(before.state_dict(), tmp_path / "before.safetensors")
+    assert same(interop.load(before.state_dict(), reset_after=False), model)
+    assert same(interop.load_file(tmp_path / "before.safetensors", reset_after=False), model)
+    assert interop.load(grus.torch.GRUCell(3, 4, reset_after=False)).spec.blocks == (GRU(3, 4, reset_after=False),)
+    assert interop.load(torch.nn.GRU(3, 4)).spec.blocks == (GRU(3, 4),)
+    with pytest.raises(InputError, match="has zoneout, and no block of a Model has that"):
+        interop.load(grus.torch.GRU(3, 4, zoneout=0.1))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("weight", ["weight_ih_l0", "weight_hh_l0"])
+def test_weights_that_are_computed(weight: str, inside: bool) -> None:
+    def holding(gru: torch.nn.Module) -> dict[str, Any]:
+        return (torch.nn.ModuleDict({"a": gru}) if inside else gru).state_dict()
+
+    parametrized = torch.nn.utils.parametrizations.weight_norm(torch.nn.GRU(3, 4), weight)
+    pruned = torch.nn.utils.prune.l1_unstructured(torch.nn.GRU(3, 4), weight, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        normed = torch.nn.utils.weight_norm(torch.nn.GRU(3, 4), weight)
+    for module, remedy in (
+        (parametrized, "remove_parametrizations"),
+        (pruned, "prune.remove"),
+        (normed, "remove_weight_norm"),
+    ):
+        for prefix in (None, "a" if inside else ""):
+            with pytest.raises(InputError, match=rf"{weight}.* computed from them: make these plain with .*{remedy}"):
+                interop.load(holding(module), prefix)
+    torch.nn.utils.parametrize.remove_parametrizations(parametrized, weight)
+    torch.nn.utils.prune.remove(pruned, weight)
+    for module in (parametrized, pruned):
+        assert interop.load(holding(module)).spec.blocks == (GRU(3, 4),)
 
 
 def test_files_that_are_refused(tmp_path: Path) -> None:

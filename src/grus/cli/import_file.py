@@ -42,6 +42,12 @@ def add(verbs: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a .safetensors, .keras or .onnx file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
     parser.add_argument("--prefix", metavar="P", help="of a state_dict: the GRU whose names begin so (encoder.gru)")
+    parser.add_argument(
+        "--reset-before",
+        action="store_true",
+        default=None,
+        help="of a state_dict: made with reset_after=False of grus.torch, which leaves no trace in it",
+    )
     parser.add_argument("--nodes", type=shared.names, metavar="A,…", help="of an ONNX graph: the GRU nodes, in order")
 
 
@@ -62,12 +68,16 @@ def _read(path: Path, options: argparse.Namespace) -> Model:
     kind = path.suffix.lower()
     if kind in REFUSED:
         raise InputError(f"{str(path)!r} {REFUSED[kind]}")
-    for option, given, needed in (("--prefix", options.prefix, ".safetensors"), ("--nodes", options.nodes, ".onnx")):
+    for option, given, needed in (
+        ("--prefix", options.prefix, ".safetensors"),
+        ("--reset-before", options.reset_before, ".safetensors"),
+        ("--nodes", options.nodes, ".onnx"),
+    ):
         if given is not None and kind != needed:
             raise InputError(f"{option} is for {needed} files, and {str(path)!r} is none")
     match kind:
         case ".safetensors":
-            return torch.load_file(path, options.prefix)
+            return torch.load_file(path, options.prefix, reset_after=not options.reset_before)
         case ".keras":
             return keras.load_file(path)
         case ".onnx":

@@ -1,7 +1,7 @@
 """PyTorch: the weights of a ``torch.nn.GRU`` or ``torch.nn.GRUCell``, alone or anywhere inside a module.
 
-They are read from a state_dict, or from the .safetensors file of one. A file of ``torch.save`` is a pickle, which may
-run code when it is read: save it as .safetensors where it is trusted.
+They are read from a state_dict, from the .safetensors file of one, or from a module, those of :mod:`grus.torch` too. A
+file of ``torch.save`` is a pickle, which may run code when it is read: save it as .safetensors where it is trusted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,42 @@ _KEY = re.compile(
 )
 
 
-def load(state_dict: Mapping[str, object], prefix: str | None = None) -> Model:
+# what stands in the place of a weight that PyTorch computes anew for each call
+_COMPUTED = {
+    "torch.nn.utils.parametrize.remove_parametrizations": re.compile(r"(?:.*\.)?parametrizations\.\w+\.original\d*"),
+    "torch.nn.utils.prune.remove": re.compile(r"(?:.*\.)?(?:weight|bias)_[ih]h\w*_(?:orig|mask)"),
+    "torch.nn.utils.remove_weight_norm": re.compile(r"(?:.*\.)?(?:weight|bias)_[ih]h\w*_[gv]"),
+}
+_BEYOND = {"layer_norm": "layer normalisation", "learn_h0": "a learned initial state", "zoneout": "zoneout"}
+
+
+def load(source: Any, prefix: str | None = None, *, reset_after: bool | None = None) -> Model:
     """The GRU whose keys begin with ``prefix`` ("encoder.gru"), or the only one there is, as a Model.
 
-    ``state_dict`` maps names to tensors or arrays, as ``module.state_dict()`` does. Layers, directions and biases are
-    read from the names; ``batch_first`` and ``dropout`` are not in it and no part of a Model.
+    ``source`` maps names to tensors or arrays, as ``module.state_dict()`` does, or is a module, ``grus.torch.GRU`` and
+    ``GRUCell`` too. Layers, directions and biases are read from the names; ``batch_first`` and what acts in training
+    alone, such as ``dropout``, are no part of a Model. ``reset_after=False`` of ``grus.torch`` leaves no trace in a
+    state_dict and has to be said again here, True is meant otherwise; a module says it itself. ``zoneout`` leaves none
+    either: give the module, and it is refused.
     Raises InputError where there is no GRU or more than one to choose from, where a key is missing, unknown or of a
-    wrong shape, and where float32 would round.
+    wrong shape, for anything more below the prefix (layer normalisation, a learned h0, parametrizations, pruning), and
+    where float32 would round.
     """
-    if not isinstance(state_dict, Mapping):
-        raise InputError(f"state_dict is a {type(state_dict).__name__}, expected a mapping: module.state_dict() is one")
-    names = (name for name in state_dict if isinstance(name, str) and _KEY.fullmatch(name))
-    shapes = {name: tuple(getattr(state_dict[name], "shape", ())) for name in names}
-    return _model(shapes, lambda name: float32(name, state_dict[name]), prefix)
+    if prefix is not None and not isinstance(prefix, str):
+        raise InputError(f"prefix is {prefix!r}, expected a string such as 'encoder.gru'")
+    if reset_after is not None and not isinstance(reset_after, bool):
+        raise InputError(f"reset_after is {reset_after!r}, expected True or False")
+    if not isinstance(source, Mapping):
+        if not (hasattr(source, "state_dict") and hasattr(source, "named_modules")):
+            raise InputError(
+                f"source is a {type(source).__name__}, expected a module or a mapping: module.state_dict() is one"
+            )
+        if reset_after is not None:
+            raise InputError("reset_after is read from the module: expected None")
+        return _of_module(source, prefix)
+    names = [name for name in source if isinstance(name, str)]
+    shapes = {name: tuple(getattr(source[name], "shape", ())) for name in names if _KEY.fullmatch(name)}
+    return _model(names, shapes, lambda name: float32(name, source[name]), prefix, reset_after is not False)
 
 
 def save(model: Model, prefix: str = "", *, block: str | None = None, cell: bool = False) -> dict[str, Array]:
@@ -67,7 +90,7 @@ def save(model: Model, prefix: str = "", *, block: str | None = None, cell: bool
     }
 
 
-def load_file(path: str | os.PathLike[str], prefix: str | None = None) -> Model:
+def load_file(path: str | os.PathLike[str], prefix: str | None = None, *, reset_after: bool | None = None) -> Model:
     """:func:`load` from a .safetensors file; only the GRU's arrays are read.
 
     Raises FileNotFoundError, or InputError as :func:`load` does and for a file that is damaged or of another kind.
@@ -82,8 +105,11 @@ def load_file(path: str | os.PathLike[str], prefix: str | None = None) -> Model:
         with safe_open(name, framework="numpy") as file:
             if "grus.spec" in (file.metadata() or {}):
                 raise InputError("is a model of Grus already: grus.load reads it")
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys() if _KEY.fullmatch(key)}  # noqa: SIM118
-            return _model(shapes, lambda key: float32(key, _tensor(name, file, key)), prefix)
+            names = list(file.keys())
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in names if _KEY.fullmatch(key)}
+            return _model(
+                names, shapes, lambda key: float32(key, _tensor(name, file, key)), prefix, reset_after is not False
+            )
     except SafetensorError as error:
         raise InputError(f"{name!r} is not a .safetensors file, or is damaged: {error}") from None
     except InputError as error:
@@ -111,9 +137,28 @@ def _tensor(path: str, file: Any, key: str) -> object:
     return bits.view(np.float32).reshape(entry["shape"])
 
 
-def _model(shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], Array], prefix: str | None) -> Model:
+def _of_module(module: Any, prefix: str | None) -> Model:
+    """The GRU in a module, whose options are honoured or refused."""
+    state: Mapping[str, Any] = module.state_dict()
+    shapes = {name: tuple(getattr(value, "shape", ())) for name, value in state.items() if _KEY.fullmatch(name)}
+    chosen = _choose(list(state), _by_prefix(shapes), prefix)
+    gru = dict(module.named_modules()).get(chosen.removesuffix("."))
+    beyond = [words for option, words in _BEYOND.items() if getattr(gru, option, False)]
+    if beyond:
+        raise InputError(f"the GRU at {chosen!r} has {' and '.join(beyond)}, and no block of a Model has that")
+    return load(state, chosen, reset_after=bool(getattr(gru, "reset_after", True)))
+
+
+def _model(
+    names: Collection[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    read: Callable[[str], Array],
+    prefix: str | None,
+    reset_after: bool,
+) -> Model:
     cells = _by_prefix(shapes)
-    chosen = _choose(cells, prefix)
+    chosen = _choose(names, cells, prefix)
+    _check_alone(names, chosen)
     keys = cells[chosen]  # "weight_ih_l0" or, in a cell, "weight_ih" → shape
     suffix = "_l0" if "weight_hh_l0" in keys else ""
     marks = [match for match in map(_KEY.fullmatch, keys) if match]
@@ -125,6 +170,7 @@ def _model(shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], Array], 
         num_layers=layers,
         bias=any(key.startswith("bias") for key in keys),
         bidirectional=any(match["reverse"] for match in marks),
+        reset_after=reset_after,
     )
     expected = dict(gru_parameters(block))
     if not suffix:
@@ -139,6 +185,31 @@ def _model(shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], Array], 
     return Model(Spec((block,)), {f"0.{layer_names[name]}": read(chosen + name) for name in expected})
 
 
+def _check_alone(names: Iterable[str], chosen: str) -> None:
+    """Refuse what stands below the GRU's prefix beside what a GRU has: left out, the numbers would be others."""
+    beside = [n.removeprefix(chosen) for n in names if n.startswith(chosen)]
+    beside = [n for n in beside if "." in n or not _KEY.fullmatch(n)]
+    _check_computed(beside, chosen)
+    if not beside:
+        return
+    reasons = ["layer normalisation"] if any(n.startswith("norm_") for n in beside) else []
+    reasons += ["a learned initial state"] if "h0" in beside else []
+    why = f" ({', '.join(reasons)})" if reasons else ""
+    raise InputError(
+        f"the GRU at {chosen!r} has {beside[:4]} beside what a GRU has{why}, and no block of a Model has that"
+    )
+
+
+def _check_computed(names: Iterable[str], prefix: str) -> None:
+    for remedy, form in _COMPUTED.items():
+        found = [n for n in names if form.fullmatch(n)]
+        if found:
+            raise InputError(
+                f"{[prefix + n for n in found[:4]]} stand for weights that are computed from them: make these "
+                f"plain with {remedy}, then take the state_dict"
+            )
+
+
 def _by_prefix(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, tuple[int, ...]]]:
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     for key, shape in shapes.items():
@@ -148,19 +219,23 @@ def _by_prefix(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, tup
     return found
 
 
-def _choose(found: Mapping[str, Mapping[str, tuple[int, ...]]], prefix: str | None) -> str:
+def _choose(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, ...]]], prefix: str | None) -> str:
     grus = [name for name, keys in found.items() if _gates(keys) == 3]
     if prefix is None:
         if len(grus) == 1:
             return grus[0]
         if grus:
             raise InputError(f"there are {len(grus)} GRUs: name one with prefix=, one of {_list(grus)}")
-        raise InputError(f"there is no GRU{_others(found)}: expected keys like 'weight_hh_l0' of shape (3H, H)")
+        _check_computed(names, "")
+        raise InputError(f"there is no GRU{_others(names, found)}: expected keys like 'weight_hh_l0' of shape (3H, H)")
     chosen = _dotted(prefix)
+    if chosen not in grus:
+        _check_computed([name.removeprefix(chosen) for name in names if name.startswith(chosen)], chosen)
     if chosen not in found:
         raise InputError(f"prefix is {prefix!r}, expected one of {_list(grus)}")
     if chosen not in grus:
-        raise InputError(f"there is no GRU{_others({chosen: found[chosen]})}: expected one of {_list(grus)}")
+        others = _others(names, {chosen: found[chosen]})
+        raise InputError(f"there is no GRU{others}: expected one of {_list(grus)}")
     return chosen
 
 
@@ -170,9 +245,13 @@ def _gates(keys: Mapping[str, tuple[int, ...]]) -> int:
     return shape[0] // shape[1] if len(shape) == 2 and shape[1] and shape[0] % shape[1] == 0 else 0
 
 
-def _others(found: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
+def _others(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
     kinds = {4: "an LSTM", 1: "a plain RNN"}
-    seen = [f"{kinds.get(_gates(keys), 'something else')} at {name!r}" for name, keys in found.items()]
+    seen = []
+    for name, keys in found.items():
+        projected = name + "weight_hr_l0" in names
+        kind = "an LSTM with proj_size" if projected else kinds.get(_gates(keys), "something else")
+        seen.append(f"{kind} at {name!r}")
     return f" but {', '.join(seen[:4])}" if seen else ""
 
 
