@@ -20,10 +20,8 @@ GRUS_INLINE void walk_back(const walk &c, bool first, Each each) {
         if (after) gate_gradients(c, mine, c.steps - 1);
     });
     if (!after)
-        each([&](const part &mine) {
-            (normalise ? normalise_candidates_again : recompute_candidates)(c, mine);
-            gate_gradients(c, mine, c.steps - 1);
-        });
+        each([&](const part &mine) { (normalise ? normalise_candidates_again : recompute_candidates)(c, mine); });
+    if (!after) each([&](const part &mine) { gate_gradients(c, mine, c.steps - 1); });  // others read r h till here
     for (int64_t s = c.steps - 1; s >= 0; s--) {
         if (normalise) each([&](const part &mine) { products_back(c, mine, s, after, true); });
         if (!after) each([&](const part &mine) { reset_back(c, mine, s, normalise ? RAW_N : DN); });

@@ -80,7 +80,8 @@ grus::Layer make_layer(In<2> weight_ih, In<2> weight_hh, std::optional<In<1>> bi
 }
 
 void check_gates(const grus::Layer &layer, const grus::Gates *gates, int64_t T, int64_t B) {
-    if (gates && (gates->from + gates->steps != T || gates->B != B || gates->H != layer.hidden_size()))
+    if (gates && (gates->from + gates->steps != T || gates->B != B || gates->H != layer.hidden_size() ||
+                  gates->HP != layer.padded_size()))
         throw nb::value_error("gates were made for other sizes: make them with this layer's gates(T, B, steps)");
 }
 

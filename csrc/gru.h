@@ -54,7 +54,7 @@ typedef struct gru_weights {
 typedef struct gru_packed {
     int64_t I, H, HP;
     int reset_after;
-    float *W, *U, *U_n, *bias;  // each aligned to 64 bytes
+    float *W, *U, *U_n, *bias;  // the first of each memory aligned to 64 bytes
     float *Wt, *Ut, *Ut_n;      // null where only the forward pass is packed
     float *gain;                // [HP/V][3][V], or null: no normalisation; else W and Wt are null
 } gru_packed;

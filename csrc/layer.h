@@ -61,6 +61,7 @@ class Layer {
 
     int64_t input_size() const { return packed.I; }
     int64_t hidden_size() const { return packed.H; }
+    int64_t padded_size() const { return packed.HP; }
     bool training() const { return back != nullptr; }
     const char *isa() const { return table->name; }
 

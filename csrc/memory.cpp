@@ -13,6 +13,8 @@ namespace grus {
 namespace {
 
 constexpr int64_t SPARE_FLOATS = 1 << 24;  // memory kept for the next layer: 64 MB
+constexpr size_t SPARE_BUFFERS = 64;       // in so many pieces
+constexpr int64_t LEAST_FLOATS = 1 << 14;  // of 64 KB and more; malloc is good at smaller ones
 
 struct Spare {  // buffers given back, the latest last; never destroyed, for threads may outlive main
     struct Kept {
@@ -37,11 +39,12 @@ struct Spare {  // buffers given back, the latest last; never destroyed, for thr
 
 void give_back::operator()(float *p) const {
     if (!p) return;
+    if (floats < LEAST_FLOATS) return std::free(p);
     Spare &spare = Spare::instance();
     std::lock_guard<std::mutex> lock(spare.mutex);
     spare.buffers.push_back({floats, p});
     spare.floats += floats;
-    while (spare.floats > SPARE_FLOATS) {
+    while (spare.floats > SPARE_FLOATS || spare.buffers.size() > SPARE_BUFFERS) {
         spare.floats -= spare.buffers.front().floats;
         std::free(spare.buffers.front().memory);
         spare.buffers.pop_front();
@@ -50,8 +53,8 @@ void give_back::operator()(float *p) const {
 
 Buffer allocate(int64_t floats) {
     floats = (std::max<int64_t>(floats, 1) + 15) / 16 * 16;
-    Spare &spare = Spare::instance();
-    {
+    if (floats >= LEAST_FLOATS) {
+        Spare &spare = Spare::instance();
         std::lock_guard<std::mutex> lock(spare.mutex);
         for (auto it = spare.buffers.rbegin(); it != spare.buffers.rend(); ++it)
             if (it->floats == floats) {

@@ -106,6 +106,7 @@ class Bell {
         if (spin_until(done)) return;
         std::unique_lock<std::mutex> lock(mutex);
         sleeping.fetch_add(1);
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // with the one in tell: one of the two sees the other
         condition.wait(lock, done);
         sleeping.fetch_sub(1);
     }
@@ -172,8 +173,10 @@ class Team {
     // Whether all shards have done so many phases.
     bool have_done(const Seat *me, int64_t phases) {
         uint64_t wanted = tagged(me->call, static_cast<uint64_t>(phases));
-        for (int shard = 0; shard < me->shards; shard++)
-            if (dones[shard].value.load(std::memory_order_acquire) < wanted) return false;
+        for (int shard = 0; shard < me->shards; shard++) {
+            uint64_t now = dones[shard].value.load(std::memory_order_acquire);
+            if (now >> 32 == me->call && now < wanted) return false;  // of another call: this one is over
+        }
         return true;
     }
 

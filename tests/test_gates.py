@@ -69,3 +69,14 @@ def test_what_is_refused() -> None:
     wider = kernels.Layer(case(4, 3, 2, 6, True).weights)
     with pytest.raises(ValueError, match="other sizes"):
         layer.forward(x, h0, gates=wider.gates(4, 3))
+
+
+def test_gates_of_another_instruction_set_are_refused() -> None:
+    weights, x, h0, _ = case(4, 3, 2, 20, True)
+    layers = {isa: kernels.Layer(weights, isa=isa) for isa in kernels.isas()}
+    padded = {isa: layer.gates(4, 3).array().strides for isa, layer in layers.items()}
+    for isa, layer in layers.items():
+        for other, room in layers.items():
+            if padded[isa] != padded[other]:
+                with pytest.raises(ValueError, match="other sizes"):
+                    layer.forward(x, h0, gates=room.gates(4, 3))

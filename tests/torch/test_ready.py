@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from grus.torch import GRU
+from grus.torch import GRU, ops
 
 OPTIONS = {"num_layers": 2, "bidirectional": True}
 
@@ -72,3 +72,12 @@ def test_a_lazily_negated_input() -> None:
     x = torch.randn(4, 3, 1, dtype=torch.complex64).conj().imag
     assert x.is_neg()
     assert torch.equal(output(layer, x), output(layer, x.clone()))
+
+
+def test_weights_that_are_lazily_negated_are_not_taken_for_others() -> None:
+    torch.manual_seed(0)
+    x, weights, ready = torch.randn(3, 2, 4), [torch.randn(s) for s in ((15, 4), (15, 5), (15,), (15,))], []
+    ops.layer(x, None, [ops.Weights(*weights)], ready=ready)
+    negated = [torch._neg_view(weight) for weight in weights]
+    got = ops.layer(x, None, [ops.Weights(*negated)], ready=ready)[0]
+    assert torch.equal(got, ops.layer(x, None, [ops.Weights(*(-weight for weight in weights))])[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from composed import B, H, I, Layer, T, inputs, judge
 from torch import Tensor
 from torch.func import functional_call, grad, hessian, jacrev, jvp, stack_module_state, vmap
 
-from grus.torch import GRU, operators
+from grus.torch import GRU, GRUCell, operators
 
 
 class Count:
@@ -147,3 +148,23 @@ def test_jacobians() -> None:
         return jvp(last, (h,), (torch.ones_like(h),)), jacrev(last)(h), hessian(energy)(h), twice
 
     judge(*solved(every))
+
+
+@pytest.mark.parametrize("build", [GRU, partial(GRU, layer_norm=True), GRUCell], ids=["layer", "norm", "cell"])
+def test_gradients_in_a_batch(build: Callable[..., Any]) -> None:
+    torch.manual_seed(0)
+    module = build(3, 4)
+    x = torch.randn(2, 3, requires_grad=True) if build is GRUCell else torch.randn(5, 2, 3, requires_grad=True)
+
+    def call(x: Tensor) -> Tensor:
+        result = module(x)
+        return result if isinstance(result, Tensor) else result[0]
+
+    y = call(x)
+    by = torch.randn(6, *y.shape)
+    (batched,) = torch.autograd.grad(y, x, by, is_grads_batched=True, retain_graph=True)
+    for one, gradient in zip(by, batched, strict=True):
+        (alone,) = torch.autograd.grad(y, x, one, retain_graph=True)
+        assert (alone - gradient).abs().max() < 1e-5
+    loop, vectorised = (torch.autograd.functional.jacobian(call, x, vectorize=fast) for fast in (False, True))
+    assert (loop - vectorised).abs().max() < 1e-5

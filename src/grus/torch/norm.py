@@ -10,6 +10,7 @@ from torch import Tensor
 from grus import kernels
 from grus.normalise import normalise, normalise_back
 from grus.torch import plain
+from grus.torch.passes import apart
 
 __all__ = ["project"]
 
@@ -43,17 +44,21 @@ class _Projection(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, W, gain, bias, product = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradients will be differentiated in their turn
+        if apart(dy):
             inputs = [t for t, want in zip((x, W, gain, bias), ctx.needs_input_grad, strict=True) if want]
-            result = plain.normalised(torch.nn.functional.linear(x, W), gain, bias)
+            with torch.enable_grad():
+                result = plain.normalised(torch.nn.functional.linear(x, W), gain, bias)
             found = iter(torch.autograd.grad(result, inputs, dy, create_graph=True))
             return tuple(next(found) if want else None for want in ctx.needs_input_grad)
         arrays = normalise_back(product.numpy(), _array(gain), _array(dy).reshape(-1, len(gain)))
         by_product, by_gain, by_bias = map(torch.from_numpy, arrays)
         dx, dW, dgain, dbias = ctx.needs_input_grad
+        with torch.autocast("cpu", enabled=False):
+            by_x = (by_product @ W).view(x.shape) if dx else None
+            by_W = by_product.T @ x.reshape(-1, x.shape[-1]) if dW else None
         return (
-            (by_product @ W).view(x.shape) if dx else None,
-            by_product.T @ x.reshape(-1, x.shape[-1]) if dW else None,
+            by_x,
+            by_W,
             by_gain if dgain else None,
             by_bias if dbias else None,
         )

@@ -181,7 +181,7 @@ class _Layer(torch.autograd.Function):
         given = passes.Given(x, h0, tensors[:D], tensors[D:])
         wanted = ctx.needs_input_grad[2:]
         by_gates = any(gradient is not None for gradient in dgates)
-        if torch.is_grad_enabled():  # the gradients will be differentiated in their turn
+        if passes.apart(dy, dh_n, *dgates):
             return None, None, *_plain_gradients(ctx.options, wanted, (dy, dh_n, *dgates), given, None)
         more = None
         if by_gates:  # through the gates first, as functions of y among others; then through y
@@ -230,7 +230,10 @@ def _plain_gradients(
             directions, gains = split(rest[D:])
             extras = options.plain_extras(rest[:D])
             results = _plain_gates(options, x, h0, options.time_major(y), directions, gains, extras)
-        pairs = [(a, g) for a, g in zip(results, by_results, strict=False) if g is not None]
+        # where T = 0 a result may depend on nothing
+        pairs = [(a, g) for a, g in zip(results, by_results, strict=False) if g is not None and a.requires_grad]
+        if not pairs:
+            return [None] * len(wanted)
         sources = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want and tensor is not None]
         outputs, grads = [a for a, _ in pairs], [g for _, g in pairs]
         gradients = iter(torch.autograd.grad(outputs, sources, grads, create_graph=again, allow_unused=True))

@@ -45,4 +45,4 @@ def packing(data: Tensor, batch_sizes: Tensor) -> Packing:
     batch = int(batch_sizes[0])
     if total == steps * batch:
         return Packing(batch_sizes, None)
-    return Packing(batch_sizes, (batch_sizes[:, None] > torch.arange(batch)).sum(0))
+    return Packing(batch_sizes, (batch_sizes[:, None] > torch.arange(batch, device=batch_sizes.device)).sum(0))

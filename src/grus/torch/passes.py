@@ -16,6 +16,7 @@ __all__ = [
     "SAVED_FLOATS",
     "Given",
     "Options",
+    "apart",
     "forward",
     "gate_views",
     "gradients",
@@ -81,6 +82,12 @@ def prepare(extras: Sequence[Extras] | None) -> list[tuple[Extras, Tensor | None
     return prepared
 
 
+def apart(*by_results: Tensor | None) -> bool:
+    """Whether a backward pass goes through plain PyTorch: its gradients are differentiated in their turn, or batched."""
+    batched, legacy = torch._C._functorch.is_batchedtensor, torch._C._functorch.is_legacy_batchedtensor
+    return torch.is_grad_enabled() or any(g is not None and (batched(g) or legacy(g)) for g in by_results)
+
+
 def _features_contiguous(tensor: Tensor) -> Tensor:
     tensor = tensor.resolve_neg()  # a lazily negated tensor's memory has the other sign
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
@@ -113,7 +120,7 @@ def packed_weights(
 
     They are compared bit by bit, which costs less than a step, for no counter sees what is written through ``.data``.
     """
-    if ready is None or not all(tensor is None or tensor.is_contiguous() for tensor in weights):
+    if ready is None or not all(w is None or (w.is_contiguous() and not w.is_neg()) for w in weights):
         return pack(options, weights, training=training)
     found = list(ready)
     same = (

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from grus import kernels
-from grus.torch import ops, plain
+from grus.torch import ops, passes, plain
 
 __all__ = ["infer", "step"]
 
@@ -132,7 +132,7 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, dafter: Tensor) -> Any:
         x, h, after, *weights = ctx.saved_tensors
         packed, wanted = ctx.packed, ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # the gradients will be differentiated in their turn
+        if passes.apart(dafter):
             return None, *_plain_gradients(packed.reset_after, dafter, x, h, weights, wanted)
         (batch, features), hidden = x.shape, packed.hidden_size
         dafter = dafter.resolve_neg().contiguous()

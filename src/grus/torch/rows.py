@@ -43,7 +43,10 @@ def check_lengths(lengths: Any, x: Tensor, batched: bool) -> Tensor | None:
     if not whole or (isinstance(lengths, Tensor) and not _is_integer(lengths)):
         got = f"a tensor of {lengths.dtype}" if isinstance(lengths, Tensor) else reprlib.repr(lengths)
         raise TypeError(f"GRU: lengths should be a tensor or a sequence of integers, got {got}")
-    found = torch.as_tensor(lengths, dtype=torch.int64, device=x.device)
+    try:
+        found = torch.as_tensor(lengths, dtype=torch.int64, device=x.device)
+    except (OverflowError, RuntimeError, ValueError) as error:
+        raise InputError(f"GRU: lengths are no 64-bit integers in a row: {error}") from None
     expected = (batch,) if batched else ()
     if found.shape != expected:
         wanted = f"{list(expected)}, one for each row" if batched else "one number, as input is unbatched"
