@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from interop.trained import SHAPES, B, T, check, inputs, random_model, same
 from numpy.typing import NDArray
 
@@ -110,14 +111,49 @@ def test_numbers_and_arrays(blocks: tuple[GRU, ...]) -> None:
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_file_of_pytorch(bidirectional: bool, tmp_path: Path) -> None:
-    import torch
-
     module = torch.nn.GRU(3, 4, num_layers=3, bidirectional=bidirectional, batch_first=True, dropout=0.1).eval()
     path = tmp_path / "gru.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(module, (torch.zeros(2, 5, 3),), str(path), dynamo=False, opset_version=17)
     assert same(interop.load_file(path), from_torch.load(module.state_dict()))
+
+
+class Around(torch.nn.Module):
+    """A GRU with a linear layer before, after, or behind its last state; or none of these."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where, self.gru = where, torch.nn.GRU(3, 4, num_layers=2, bidirectional=True)
+        self.linear = torch.nn.Linear(3 if where == "before" else 8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, h_n = self.gru(self.linear(x) if self.where == "before" else x)
+        if self.where == "behind the state":
+            y = torch.cat([h_n[-2], h_n[-1]], dim=-1)
+        elif self.where == "the last step":
+            return y[-1]
+        elif self.where == "beside":
+            return torch.cat([y, x], dim=-1)
+        return y if self.where == "before" else self.linear(y)
+
+
+@pytest.mark.parametrize("where", ["before", "after", "behind the state", "beside", "the last step"])
+def test_what_stands_around_is_not_left_out_in_silence(where: str, tmp_path: Path) -> None:
+    module, path = Around(where).eval(), tmp_path / "around.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.zeros(5, 2, 3),), str(path), dynamo=False, opset_version=17)
+    names = [node.name for node in onnx.load(path).graph.node if node.op_type == "GRU"]
+    right = from_torch.load(module.gru.state_dict())
+    if where == "the last step":  # a Model gives all of them
+        assert same(interop.load_file(path), right)
+    else:
+        kind = "Concat" if where == "beside" else "MatMul|Gemm|Add"
+        said = rf"the graph computes more than its GRUs: ({kind}) '.*name them with nodes=, in order: '{names[0]}', '"
+        with pytest.raises(InputError, match=said):
+            interop.load_file(path)
+    assert same(interop.load_file(path, names), right)
 
 
 def test_lengths_are_a_matter_of_the_run() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.interop.layers import Array, Layer, layers_of, model_of
-from grus.interop.onnx_graph import GraphNode, chain, gru_nodes
+from grus.interop.onnx_graph import GraphNode, chain, gru_nodes, others
 from grus.model import Model
 from grus.weights import from_convention, to_convention
 
@@ -48,11 +48,13 @@ def load(source: Any, nodes: str | Sequence[str] | None = None) -> Model:
     """GRU nodes as a Model: one layer each, the output of each the input of the next.
 
     ``source`` is an ``onnx.ModelProto``, its bytes, or a list of :class:`Node`. ``nodes`` names the GRU nodes to take,
-    in order; a node without a name has that of its first output. Left out, all there are are taken. Several have to be
-    joined as one chain, with nothing between two of them but a change of shape.
-    Raises InputError for bytes that are not ONNX, without the package ``onnx`` where it is needed, for weights that are
-    computed in the graph or kept outside of the file, and for what a Model cannot say: the direction ``reverse`` alone,
-    ``clip``, other activations, a constant ``sequence_lens`` or ``initial_h``.
+    in order; a node without a name has that of its first output. Left out, all there are are taken, and nothing may
+    stand before or behind them but what moves numbers about. Several have to be joined as one chain, with nothing
+    between two of them but a change of shape.
+    Raises InputError for bytes that are not ONNX, for a graph of more than GRUs where none are named, without the
+    package ``onnx`` where it is needed, for weights that are computed in the graph or kept outside of the file, and for
+    what a Model cannot say: the direction ``reverse`` alone, ``clip``, other activations, a constant ``sequence_lens``
+    or ``initial_h``.
     """
     if isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray, memoryview, str)):
         if not all(isinstance(node, Node) for node in source):
@@ -60,7 +62,14 @@ def load(source: Any, nodes: str | Sequence[str] | None = None) -> Model:
         return model_of(map(_layer, source))
     proto = _parsed(source)
     read, left = [], 4 * proto.ByteSize() + _ROOM  # one tensor may be the weights of many nodes
-    for node in chain(gru_nodes(proto), nodes):
+    taken = chain(gru_nodes(proto), nodes)
+    if nodes is None and (around := others(proto, taken)):
+        more = f" and {len(around) - 4} more" if len(around) > 4 else ""
+        raise InputError(
+            f"the graph computes more than its GRUs: {', '.join(around[:4])}{more}; a Model made here is the GRUs "
+            f"alone: where that is meant, name them with nodes=, in order: {', '.join(repr(n.name) for n in taken)}"
+        )
+    for node in taken:
         read.append(_read(node))
         left -= read[-1].W.nbytes + read[-1].R.nbytes
         if left < 0:

@@ -16,12 +16,14 @@ from grus.interop.layers import Array, float32
 
 T = TypeVar("T", int, float, str, list[Any])
 
-__all__ = ["GraphNode", "chain", "gru_nodes"]
+__all__ = ["GraphNode", "chain", "gru_nodes", "others"]
 
 _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h")
 _MOST_NODES = 1000  # GRU nodes of one file
 _LONGEST = 100  # nodes between two of them
 _PASSING = ("Identity", "Dropout")  # what leaves a trained model's numbers and their places as they are
+_MOVING = (*_PASSING, "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Slice")  # numbers stay as they are
+_TAKING = ("Gather", "Split", "Concat")  # likewise of what a GRU gives: its last step, the directions of its state
 _SPREADING = ("Identity", "Expand", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Tile", "ConstantOfShape")
 
 
@@ -153,6 +155,67 @@ def chain(found: Sequence[GraphNode], names: str | Sequence[str] | None) -> list
             f"the graph has {len(found)} GRU nodes that are not one chain: choose with nodes= from {listed}"
         )
     return order
+
+
+def others(proto: Any, taken: Sequence[GraphNode]) -> list[str]:
+    """The nodes that compute something before the GRUs taken, and those that read what these give; () for none."""
+    before = [name for node in taken if (name := _computed(node))]
+    return before + _After(taken).nodes([*proto.functions, proto.graph])
+
+
+def _computed(gru: GraphNode) -> str | None:
+    """The node that computes the GRU's input, not just moves it about; None for another GRU or the graph's input."""
+    name = gru.input("X")
+    for _ in range(_LONGEST):
+        producer = gru.scope.producers.get(name)
+        if producer is None or producer.op_type == "GRU":
+            return None
+        if producer.op_type not in _MOVING or not producer.input:
+            return _shown(producer)
+        name = producer.input[0]
+    return _shown(producer)
+
+
+class _After:
+    """Walks graphs in their order, with the names of all tensors that are what a GRU gives, moved about at most."""
+
+    def __init__(self, taken: Sequence[GraphNode]) -> None:
+        self.taken = {id(node.proto) for node in taken}
+        self.given: set[str] = set()
+        self.giving: set[tuple[str, str]] = set()  # functions whose results are a GRU's
+
+    def nodes(self, graphs: Sequence[Any]) -> list[str]:
+        """What reads those tensors and is not one of ``taken``, in all these graphs and functions."""
+        return [name for graph in graphs for name in self._in(graph)]
+
+    def _in(self, graph: Any) -> list[str]:
+        found = []
+        for node in graph.node:
+            inner = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+            found += self.nodes(inner)
+            reads = [name for name in node.input if name in self.given]
+            gives = any(getattr(o, "name", o) in self.given for g in inner for o in g.output)
+            if id(node) in self.taken or gives or (node.domain, node.op_type) in self.giving:
+                self.given.update(name for name in node.output if name)
+            elif not reads or node.op_type == "Shape":
+                continue
+            elif self._moves(node, reads):
+                self.given.update(node.output)
+            else:
+                found.append(_shown(node))
+        if hasattr(graph, "domain") and any(name in self.given for name in graph.output):
+            self.giving.add((graph.domain, graph.name))
+        return found
+
+    def _moves(self, node: Any, reads: Sequence[str]) -> bool:
+        if node.op_type == "Concat":
+            return len(reads) == len(node.input)
+        return node.op_type in (*_MOVING, *_TAKING) and node.input[0] in self.given
+
+
+def _shown(node: Any) -> str:
+    name = str(node.name or next(iter(node.output), ""))
+    return f"{node.op_type} {name!r}"
 
 
 def _named(found: Sequence[GraphNode], wanted: Sequence[str], listed: str) -> list[GraphNode]:

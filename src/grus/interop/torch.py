@@ -247,9 +247,10 @@ def _gates(keys: Mapping[str, tuple[int, ...]]) -> int:
 
 def _others(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
     kinds = {4: "an LSTM", 1: "a plain RNN"}
+    projecting = {name for name in names if name.endswith("weight_hr_l0")}
     seen = []
     for name, keys in found.items():
-        projected = name + "weight_hr_l0" in names
+        projected = name + "weight_hr_l0" in projecting
         kind = "an LSTM with proj_size" if projected else kinds.get(_gates(keys), "something else")
         seen.append(f"{kind} at {name!r}")
     return f" but {', '.join(seen[:4])}" if seen else ""
