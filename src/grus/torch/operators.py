@@ -297,13 +297,16 @@ def _forward_by_kernels(given: Given, options: Options) -> tuple[Tensor, Tensor,
     (steps, batch, _), keep = given.x.shape, options.keep
     layers = passes.pack(own, weights) if keep else _held(own, weights)
     room = layers[0].gates(steps, batch, save=keep) if keep and batch else None
+    if room is not None and (given.skip is not None or not options.reset_after):
+        room.array()[...] = 0.0  # what the kernels leave out is a result here
     first = None if given.h0 is None else given.h0[None]
     y, h_n = passes.forward(own, given.x, first, [given.start], layers, [room])
     if room is None:
         return y, h_n[0], passes.new((keep, batch, 4, h_n.shape[-1]))
     kept = torch.from_numpy(room.array()).contiguous()
-    if options.gates and given.skip is not None:
-        kept.masked_fill_(given.skip[:, :, None, None], 0.0)
+    if given.skip is not None:  # beside rows that have a step the kernels write what they computed
+        first_step = 0 if options.reverse else steps - keep
+        kept.masked_fill_(given.skip[first_step : first_step + keep, :, None, None], 0.0)
     return y, h_n[0], kept
 
 

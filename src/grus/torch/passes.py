@@ -83,7 +83,7 @@ def prepare(extras: Sequence[Extras] | None) -> list[tuple[Extras, Tensor | None
 
 
 def apart(*by_results: Tensor | None) -> bool:
-    """Whether a backward pass goes through plain PyTorch: its gradients are differentiated in their turn, or batched."""
+    """Whether a backward pass goes through plain PyTorch: its gradients are differentiated in turn, or batched."""
     batched, legacy = torch._C._functorch.is_batchedtensor, torch._C._functorch.is_legacy_batchedtensor
     return torch.is_grad_enabled() or any(g is not None and (batched(g) or legacy(g)) for g in by_results)
 
