@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from test_session import CHAINS, TWO_WAY, inputs, model_of
 from grus import Model, Session, load, quantize
 from grus.cli import main
 from grus.export import to_c99
+from grus.export.c99.compiled import Compiled
 from grus.export.c99.plan import plan
 from grus.export.describe import describe, multiply_accumulates
 from grus.interop import torch as from_torch
@@ -44,7 +46,7 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_onnx(say: Say, name: str) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     assert "ONNX Runtime computes the same" in say(f"export {name}.safetensors --to onnx -o m.onnx --opset 18")
-    assert "made of this very model" in say(f"verify {name}.safetensors m.onnx")
+    assert "by its metadata made of this model" in say(f"verify {name}.safetensors m.onnx")
     if name != "deep":
         say("import m.onnx -o back.safetensors")
         assert load("back.safetensors").hash == load(f"{name}.safetensors").hash
@@ -52,7 +54,7 @@ def test_onnx(say: Say, name: str) -> None:
 
 @pytest.mark.parametrize("options", ["", "--name net --weights file"])
 def test_c(say: Say, options: str) -> None:
-    say(f"export deep.safetensors --to c -o folder/c {options}")
+    assert "compiled, its self-test passed" in say(f"export deep.safetensors --to c -o folder/c {options}")
     assert (Path("folder/c/net.bin").is_file(), Path("folder/c/c.c").is_file()) == (options != "", options == "")
     assert "self-test passed, 200 steps run: 600 numbers" in say("verify deep.safetensors folder/c")
     assert "c.bin" not in {p.name for p in Path("folder/c").iterdir()}  # nothing was left there
@@ -158,8 +160,50 @@ def test_what_differs_is_told_by_the_exit_status(say: Say, capsys: pytest.Captur
         )
     text = Path("c/c_test.c").read_text()
     Path("c/c_test.c").write_text(text.replace("wrong != 0", "1"))
-    assert main(["verify", "gru.safetensors", "c"]) == 2
+    assert main(["verify", "gru.safetensors", "c"]) == 1
     assert "the self-test failed: c: 0 of" in capsys.readouterr().err
+
+
+def test_c_without_a_compiler(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert "its self-test not run, for there is no C compiler" in say("export gru.safetensors --to c -o c")
+
+
+@pytest.mark.parametrize(("to", "output"), [("c", "c"), ("torch", "t.safetensors")])
+def test_an_export_that_differs_is_told_at_once(
+    say: Say, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], to: str, output: str
+) -> None:
+    """What is written is that of another model."""
+    other = random_model(GRU(3, 4, 2), seed=9)
+    if to == "c":
+        from grus.export.c99.files import Export
+
+        test, own = Export.test, random_model(GRU(3, 4, 2))
+        monkeypatch.setattr(
+            Export, "test", lambda self: test(Export(own, self.name, self.in_file, self.examples, self.version))
+        )
+        other.save("gru.safetensors")
+    else:
+        save = from_torch.save
+        monkeypatch.setattr(from_torch, "save", lambda model, *a, **k: save(other, *a, **k))
+    assert main(["export", "gru.safetensors", "--to", to, "-o", output]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.endswith("do not use it\n")
+
+
+def test_weights_of_c_from_another_folder(say: Say, tmp_path: Path) -> None:
+    say("export gru.safetensors --to c -o net --weights file")
+    if not Compiled(Path("net")).buildable:
+        pytest.skip("there is no C compiler")
+    program = Compiled(Path("net"))._build(tmp_path, Path("net/net_test.c").resolve())
+
+    def told(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, cwd=tmp_path)
+        return done.returncode, done.stdout
+
+    assert told() == (2, "net: cannot open net.bin: give the path of net.bin as an argument\n")
+    assert told("net/net.h") == (2, "net: net/net.h does not hold its weights\n")
+    assert told("net/net.bin")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ examples:
   grus export model.safetensors --to torch --block 0 --prefix encoder.gru -o weights.safetensors
   grus export model.safetensors --to keras -o model.keras
 
+What is written is compared with the model at once: an ONNX file is run before it is kept, C is compiled and its
+self-test run where there is a compiler ($CC, or cc), weights are read back. Exit status 1 where they do not agree.
 onnx and c are the whole network; torch and keras hold GRUs alone, and --block names one of a larger network.
 --calibrate takes inputs as the model will meet them: lines of numbers as for grus stream, a .npy file [T, I] or
 [T, B, I], or for a forecaster a table of series as for grus forecast predict.
@@ -44,7 +47,7 @@ def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "export",
         help="a model as ONNX, C99, or weights of PyTorch or Keras",
-        description="Write a model as something else that runs, each proved to compute the same.",
+        description="Write a model as something else that runs, and compare it with the model.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -84,14 +87,25 @@ def run(options: argparse.Namespace) -> int:
             from grus.interop import torch
 
             torch.save_file(model, options.output, options.prefix or "", block=options.block)
-            print(f"{options.output}: a state_dict of torch.nn.GRU")
+            return _read_back(model, options, "a state_dict of torch.nn.GRU")
         case "keras":
             from grus.interop import keras
 
             keras.save_file(model, options.output, block=options.block)
-            print(f"{options.output}: a Sequential of GRU layers")
+            return _read_back(model, options, "a Sequential of GRU layers")
         case _:
-            _to_c(model, options)
+            return _to_c(model, options)
+    return 0
+
+
+def _read_back(model: Model, options: argparse.Namespace, what: str) -> int:
+    from grus.export.verify import verify
+
+    report = verify(model, options.output, block=options.block, prefix=options.prefix)
+    if not report.good:
+        print(f"grus: {options.output}: {report.what}: {report.agreement}: do not use it", file=sys.stderr)
+        return 1
+    print(f"{options.output}: {what}; {report.what}: {report.agreement}")
     return 0
 
 
@@ -111,8 +125,9 @@ def _check(options: argparse.Namespace) -> None:
     )
 
 
-def _to_c(model: Model, options: argparse.Namespace) -> None:
+def _to_c(model: Model, options: argparse.Namespace) -> int:
     from grus.export import to_c99
+    from grus.export.c99.compiled import Compiled, SelfTestFailed
 
     examples = None
     if options.int8:
@@ -125,7 +140,19 @@ def _to_c(model: Model, options: argparse.Namespace) -> None:
     if options.int8_model is not None:
         model.save(options.int8_model)
         print(f"{options.int8_model}: the quantised model")
-    print(f"{options.output}: {', '.join(path.name for path in files)}")
+    compiled = Compiled(options.output)
+    told = "its self-test not run, for there is no C compiler: run grus verify where there is one"
+    if compiled.buildable:
+        try:
+            compiled.self_test()
+        except SelfTestFailed as error:
+            print(f"grus: {options.output}: {error}: do not use it", file=sys.stderr)
+            return 1
+        except InputError as error:
+            raise InputError(f"{str(options.output)!r} is written, but could not be tried: {error}") from None
+        told = "compiled, its self-test passed"
+    print(f"{options.output}: {', '.join(path.name for path in files)}; {told}")
+    return 0
 
 
 def calibration(model: Model, path: Path, options: argparse.Namespace) -> NDArray[Any]:

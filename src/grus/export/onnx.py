@@ -27,6 +27,7 @@ Array = NDArray[Any]
 
 LEAST_OPSET = 14  # the first whose GRU is today's but for the types it takes
 MOST_BYTES = 1 << 31  # of a Protocol Buffers message
+RUNS = "running an ONNX file needs onnx and onnxruntime: pip install 'grus[onnx]'"
 NEEDS = "exporting to ONNX needs onnx and onnxruntime, which runs the file before it is kept: pip install 'grus[onnx]'"
 
 
@@ -94,7 +95,7 @@ def prove(model: Model, data: bytes) -> Agreement:
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        raise InputError(NEEDS) from None
+        raise InputError(RUNS) from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it says is raised, too
     try:

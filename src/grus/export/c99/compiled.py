@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 
-__all__ = ["Compiled"]
+__all__ = ["Compiled", "SelfTestFailed"]
 
 SECONDS = 120  # for a compiler or a program
 DRIVER = """\
@@ -43,6 +43,10 @@ LOAD = """\
 """
 
 
+class SelfTestFailed(InputError):
+    """The self-test ran, and ended with another status than 0."""
+
+
 class Compiled:
     """The export in ``folder``, in which nothing is written. ``compiler`` is a command; by default $CC, or cc.
 
@@ -63,12 +67,18 @@ class Compiled:
             raise InputError(f"has no sizes in {self.name}.h, which every export has")
         self.input_size, self.output_size = map(int, sizes)
 
+    @property
+    def buildable(self) -> bool:
+        """Whether the compiler is there."""
+        words = shlex.split(self.compiler)
+        return bool(words) and shutil.which(words[0]) is not None
+
     def self_test(self) -> None:
-        """Raises InputError where it fails."""
+        """Raises SelfTestFailed where it fails, and InputError where it cannot be built or does not end."""
         with TemporaryDirectory() as place:
             program = self._build(Path(place), self.folder / f"{self.name}_test.c")
             weights = [str(self.folder / f"{self.name}.bin")] * self.in_file
-            _run("the self-test", [program, *weights], place)
+            _run("the self-test", [program, *weights], place, failed=SelfTestFailed)
 
     def stream(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """One stream from its beginning: x [T, I] to y [T, O], a step at a time."""
@@ -94,21 +104,32 @@ class Compiled:
         return DRIVER.format(name=name, NAME=big, step=step, locals=locals_, globals=globals_)
 
     def _build(self, work: Path, main: Path) -> str:
-        words = shlex.split(self.compiler)
-        if not words or shutil.which(words[0]) is None:
+        if not self.buildable:
             raise InputError("there is no C compiler to verify it with: install one, or name it in $CC")
         output, sources = str(work / "program"), [str(self.folder / f"{self.name}.c"), str(main)]
-        command = [*words, "-std=c99", "-O2", "-I", str(self.folder), *sources, "-lm", "-o", output]
+        command = [
+            *shlex.split(self.compiler),
+            "-std=c99",
+            "-O2",
+            "-I",
+            str(self.folder),
+            *sources,
+            "-lm",
+            "-o",
+            output,
+        ]
         _run("the compiler", command, str(work))
         return output
 
 
-def _run(what: str, command: Sequence[str], folder: str, given: bytes = b"") -> bytes:
+def _run(
+    what: str, command: Sequence[str], folder: str, given: bytes = b"", failed: type[InputError] = InputError
+) -> bytes:
     try:
         done = subprocess.run(command, cwd=folder, input=given, capture_output=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         raise InputError(f"{what} did not end within {SECONDS} seconds") from None
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise InputError(f"{what} failed: {said[0] if said else f'exit status {done.returncode}'}")
+        raise failed(f"{what} failed: {said[0] if said else f'exit status {done.returncode}'}")
     return done.stdout

@@ -150,8 +150,7 @@ class Export:
 
     def test(self) -> str:
         x = self.examples
-        start = f'    if (!load(argc > 1 ? argv[1] : "{self.name}.bin")) {{\n'
-        start += f'        printf("{self.name}: these are not its weights\\n");\n        return 2;\n    }}\n'
+        start = f'    if (!load(argc > 1 ? argv[1] : "{self.name}.bin")) {{\n        return 2;\n    }}\n'
         values: dict[str, object] = {
             "steps": len(x),
             "input": _rows(x),
