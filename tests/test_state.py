@@ -62,6 +62,7 @@ def test_rows_and_join() -> None:
         (lambda: state().rows([True, False, True, True, False]), "streams are bool"),
         (lambda: state().rows(2), r"streams are int64\(\), expected a list"),
         (lambda: State.join([]), "at least one State"),
+        (lambda: State.join(state()), "at least one State"),  # type: ignore[arg-type]
         (lambda: State.join([state(), 3]), "at least one State"),  # type: ignore[list-item]
         (lambda: State.join([state(), Session(model_of(*CHAINS["gru"])).initial_state(2)]), "of different models"),
     ],

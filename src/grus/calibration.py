@@ -28,8 +28,10 @@ def quantize(model: Model, x: ArrayLike) -> Model:
 
     A few hundred steps are enough if they hold the largest values that matter: an input beyond twice the largest
     seen of its feature saturates. Raises InputError for a model that is not float32 or is bidirectional, and for x of
-    another shape, without a step, or with NaN or infinity.
+    another shape, without a step, all zeros, or with NaN or infinity.
     """
+    if not isinstance(model, Model):
+        raise InputError(f"model is a {type(model).__name__}, expected a grus.Model: grus.load(path) reads one")
     if model.spec.precision != "float32":
         raise InputError(f"the model is {model.spec.precision} already, expected one of float32")
     values = np.asarray(x, np.float64)
@@ -37,6 +39,8 @@ def quantize(model: Model, x: ArrayLike) -> Model:
         raise InputError(f"x has shape {values.shape}, expected (T, B, {model.spec.input_size}) with at least one step")
     if not np.isfinite(values).all():
         raise InputError("x holds NaN or infinity, expected inputs as the model will meet them")
+    if not values.any():
+        raise InputError("x is all zeros, which says nothing of how large inputs are: expected some as the model meets")
     spec = dataclasses.replace(model.spec, precision="w8a16")
     layout(spec)  # refuses what can not be
     seen: dict[str, float] = {}

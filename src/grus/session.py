@@ -53,8 +53,9 @@ class Session:
     def step(self, x: ArrayLike, state: State | None = None) -> tuple[Array, State]:
         """The next step of every stream: x [B, I] and a state to y [B, O] and the state after it.
 
-        Without a state the streams begin. Raises InputError for a wrong shape, a state of another model or batch, and
-        for a model with a bidirectional GRU, which needs the whole sequence.
+        Without a state the streams begin. Raises InputError for a wrong shape, a state of other hidden sizes or of
+        another batch, and for a model with a bidirectional GRU, which needs the whole sequence. A State does not know
+        its model: one of another model of equal sizes is taken (:meth:`state_from_bytes` tells it by the hash).
         """
         values = self._input(x, "(B, {})")
         self._check_streams()
@@ -77,7 +78,7 @@ class Session:
     def state_to_bytes(self, state: State) -> bytes:
         """A state as bytes, for another process, machine or day; they hold the model's hash and a checksum.
 
-        Raises InputError for a state of another model, and where the model is not to be streamed.
+        Raises InputError for a state of other hidden sizes, and where the model is not to be streamed.
         """
         self._check_streams()
         self._check_state(state, None)

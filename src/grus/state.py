@@ -60,9 +60,9 @@ class State:
     def join(states: Iterable[State]) -> State:
         """One state of all the streams of ``states``, one after the other.
 
-        Raises InputError where there is none, or where they are of different models.
+        Raises InputError where there is none, or where their hidden sizes differ.
         """
-        given = list(states)
+        given = list(states) if isinstance(states, Iterable) else []
         if not given or not all(isinstance(s, State) for s in given):
             raise InputError("states are not a list of at least one State")
         sizes = {tuple(a.shape[1] for a in s.arrays) for s in given}

@@ -104,7 +104,7 @@ def test_unused_and_constant_features_do_no_harm() -> None:
     y, _ = Session(quantize(model, x)).run(x)
     assert np.abs(y - exact.run(model.spec.blocks, model.arrays, x)).max() < 0.03
     zeros = Model(model.spec, {name: np.zeros_like(a) for name, a in model.arrays.items()})
-    assert (Session(quantize(zeros, np.zeros_like(x))).run(x)[0] == 0).all()
+    assert (Session(quantize(zeros, x)).run(x)[0] == 0).all()
 
 
 @chains
@@ -160,6 +160,7 @@ def test_arrays_that_could_overflow_are_refused(make: Callable[[], Model], messa
         ((GRU(3, 5),), np.zeros((0, 2, 3)), r"x has shape \(0, 2, 3\)"),
         ((GRU(3, 5),), np.zeros((4, 3)), r"x has shape \(4, 3\)"),
         ((GRU(3, 5),), np.full((4, 2, 3), np.nan), "x holds NaN or infinity"),
+        ((GRU(3, 5),), np.zeros((4, 2, 3)), "x is all zeros"),
         (
             (GRU(3, 5, bidirectional=True),),
             np.ones((4, 2, 3)),
@@ -173,6 +174,8 @@ def test_bad_calibration_is_refused(blocks: tuple[Block, ...], x: Array, message
 
 
 def test_a_quantised_model_is_not_quantised_again() -> None:
+    with pytest.raises(InputError, match="model is a str, expected a grus.Model"):
+        quantize("model.safetensors", np.ones((4, 2, 3)))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="the model is w8a16 already"):
         quantize(small(GRU(3, 5)), np.ones((4, 2, 3)))
 
