@@ -7,6 +7,7 @@ runs 1,000 streams over 10,000 steps and compares every output of each with the 
 
 from __future__ import annotations
 
+import argparse
 import time
 from dataclasses import dataclass, field
 
@@ -113,6 +114,7 @@ def _into(
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     size = 12
     member = (GRU(size, 32), Residual((GRU(32, 32, reset_after=False),)), Linear(32, 4))
     blocks = (Mean((member, member)), Activation(4, "tanh"))

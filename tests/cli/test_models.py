@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from interop.trained import random_model
+from safetensors.numpy import save_file
 from test_session import CHAINS, TWO_WAY, inputs, model_of
 
 from grus import Model, Session, load, quantize
@@ -210,6 +211,12 @@ def test_weights_of_c_from_another_folder(say: Say, tmp_path: Path) -> None:
     ("command", "words"),
     [
         ("info none", ["no model file 'none'"]),
+        ("info t.safetensors", ["holds no model of Grus: grus import reads weights of other libraries"]),
+        ("info t.pt", ["grus import reads weights of other libraries"]),
+        ("import t.safetensors -o x", ["there are 2 GRUs: name one with --prefix, one of 'a', 'b'"]),
+        ("import t.safetensors --prefix c -o x", ["--prefix is 'c', expected one of 'a', 'b'"]),
+        ("stream two", ["cannot be streamed or given a state\n"]),
+        ("export m --to c -o x --int8 --calibrate zeros.csv", ["x is all zeros"]),
         ("info text.csv", ["'text.csv' is not a model file"]),
         ("export m --to onnx -o m", ["--output 'm'", "is also an input"]),
         ("export m --to onnx -o x.pt", ["cannot write '.pt'", "expected .onnx"]),
@@ -218,7 +225,7 @@ def test_weights_of_c_from_another_folder(say: Say, tmp_path: Path) -> None:
         ("export m --to onnx -o none/x.onnx", ["no folder 'none'"]),
         ("export m --to tflite -o x", ["--to", "'tflite'"]),
         ("export m -o x", ["--to"]),
-        ("export m --to onnx -o x.onnx --opset 9", ["opset is 9, expected an integer from 14"]),
+        ("export m --to onnx -o x.onnx --opset 9", ["--opset is 9, expected an integer from 14"]),
         ("export m --to onnx -o x.onnx --name net", ["--name is for --to c, not for --to onnx"]),
         ("export m --to c -o x --opset 17", ["--opset is for --to onnx"]),
         ("export m --to c -o x --block 0", ["--block is for --to torch and keras"]),
@@ -233,8 +240,8 @@ def test_weights_of_c_from_another_folder(say: Say, tmp_path: Path) -> None:
         ("export m --to c -o x --int8 --calibrate odd.npy", ["'odd.npy' holds float64(3,)"]),
         ("export m --to c -o folder", ["'other'", "holds other files"]),
         ("export m --to c -o x --name 2x", ["name is '2x'"]),
-        ("export deep --to keras -o x.keras", ["the model has Linear beside GRU", "block="]),
-        ("export m --to torch -o x.safetensors --block 7", ["block is '7'", "'0'"]),
+        ("export deep --to keras -o x.keras", ["the model has Linear beside GRU", "take with --block, one"]),
+        ("export m --to torch -o x.safetensors --block 7", ["--block is '7'", "'0'"]),
         ("import text.csv -o x", ["cannot read '.csv', expected .safetensors, .keras or .onnx"]),
         ("import x.pt -o x", ["'x.pt' is a pickle, which may run code"]),
         ("import x.h5 -o x", ["'x.h5' is Keras' former format"]),
@@ -247,7 +254,7 @@ def test_weights_of_c_from_another_folder(say: Say, tmp_path: Path) -> None:
         ("verify m none", ["none"]),
         ("verify m text.csv", ["'text.csv': is no export of Grus"]),
         ("verify m folder", ["'folder': holds 0 pairs of .h and .c"]),
-        ("verify m text.csv --block 0", ["block and prefix are for"]),
+        ("verify m text.csv --block 0", ["--block and --prefix are for"]),
         ("verify two cdir", ["the C has sizes (4, 6), the model (3, 8)"]),
         ("verify q cdir", ["the C has float32, the model int8 weights"]),
         ("verify q junk.onnx", ["the model is quantised"]),
@@ -261,6 +268,10 @@ def test_what_is_refused(failing: Callable[[str], str], tmp_path: Path, command:
     model_of(GRU(4, 3), Linear(3, 2)).save(tmp_path / "deep")
     quantize(model, inputs((GRU(4, 6),))).save(tmp_path / "q")
     (tmp_path / "text.csv").write_text("no numbers\n")
+    (tmp_path / "t.pt").write_bytes(b"\x80\x04pickle")
+    both = from_torch.save(model, "a") | from_torch.save(model, "b")
+    save_file(both, tmp_path / "t.safetensors")
+    (tmp_path / "zeros.csv").write_text("0,0,0,0\n")
     (tmp_path / "empty").write_text("\n\n")
     (tmp_path / "junk.onnx").write_bytes(b"\xff" * 50)
     np.save(tmp_path / "odd.npy", np.zeros(3))

@@ -59,8 +59,10 @@ def test_json(feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
     x[5][0] = float("nan")
     feed("\r\n".join(map(json.dumps, x)))  # no line end after the last
     assert main(["stream", "model"]) == 0
-    y = np.array([json.loads(line) for line in capsys.readouterr().out.splitlines()], np.float32)
+    captured = capsys.readouterr()
+    y = np.array([json.loads(line) for line in captured.out.splitlines()], np.float32)
     assert y[:5].tobytes() == Y[:5].tobytes() and np.isnan(y[5:]).all()
+    assert captured.err == "grus: since standard input, line 6 the state holds NaN, and so do answers from it on\n"
 
 
 def test_each_step_is_answered_at_once(tmp_path: Path) -> None:

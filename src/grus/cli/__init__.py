@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -29,6 +30,8 @@ a model elsewhere:
   grus import model.keras -o model.safetensors
   grus stream model.safetensors < steps.csv
 """
+
+PARAMETER = re.compile(r"(?<![\w'\"/-])(prefix|nodes|block|opset)(?:=|(?= is ))")
 
 
 class Parser(argparse.ArgumentParser):
@@ -97,6 +100,7 @@ def _end(error: BaseException, status: int, line: str) -> int:
 
 
 def _words(error: Exception) -> str:
+    """What went wrong; the parameters of functions that have an option of the same name are told as that."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return str(error)
+    return PARAMETER.sub(r"--\1", str(error)).removesuffix("; call run(x)")

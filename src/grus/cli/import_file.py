@@ -29,6 +29,8 @@ REFUSED = dict.fromkeys((".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin"), PIC
 REFUSED |= dict.fromkeys((".h5", ".hdf5"), "is Keras' former format: load it with Keras 3 and save it as .keras")
 REFUSED |= dict.fromkeys((".msgpack", ".orbax"), "is of Flax: load it there, and call grus.interop.flax.load(params)")
 
+READABLE = (".keras", ".onnx", *REFUSED)  # and .safetensors: what is of another library, if only to be refused
+
 
 def add(verbs: Any) -> None:
     parser = verbs.add_parser(

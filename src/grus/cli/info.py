@@ -31,9 +31,16 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from grus.cli.import_file import READABLE
+    from grus.errors import InputError
     from grus.model import load
 
-    print(text(load(options.model), options.model))
+    try:
+        model = load(options.model)
+    except InputError as error:
+        foreign = "holds no model of Grus" in str(error) or options.model.suffix.lower() in READABLE
+        raise InputError(f"{error}{': grus import reads weights of other libraries' * foreign}") from None
+    print(text(model, options.model))
     return 0
 
 

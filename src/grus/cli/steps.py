@@ -16,9 +16,10 @@ __all__ = ["Line", "lines", "most_bytes", "written"]
 
 
 class Line:
-    """A step that was read: its numbers, and what stood between them (", ", " " or "json")."""
+    """A step that was read: where, its numbers, and what stood between them (", ", " " or "json")."""
 
     def __init__(self, text: str, size: int, where: str) -> None:
+        self.where = where
         if text.startswith("["):
             self.between, values = "json", _json(text, where)
         else:

@@ -45,6 +45,8 @@ def add(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     shared.check_output("--state", options.state, options.model)
 
+    import numpy as np
+
     from grus.cli.steps import lines, written
     from grus.model import load
     from grus.session import Session
@@ -52,9 +54,13 @@ def run(options: argparse.Namespace) -> int:
     model = load(options.model)
     session = Session(model)
     state = _begin(session, options.state)
+    whole = True
     try:
         for line in lines(sys.stdin.buffer, model.spec.input_size, "standard input"):
             y, state = session.step(line.values[None], state)
+            if whole and not all(np.isfinite(a).all() for a in state.arrays):
+                whole = False
+                print(f"grus: since {line.where} the state holds NaN, and so do answers from it on", file=sys.stderr)
             sys.stdout.write(written(y[0], line.between) + "\n")
             sys.stdout.flush()
     finally:  # what was answered is not lost by a bad line or by Ctrl-C
