@@ -12,8 +12,8 @@ namespace {
 
 constexpr int64_t PROJECTED_FLOATS = 1 << 16;   // a worker's chunk of projected steps: 256 KB, a part of its L2
 constexpr int64_t BACKWARD_FLOATS = 1 << 19;    // a chunk of the backward pass: 2 MB, what the cores' L2 hold together
-constexpr int64_t NORMALISED_ROWS = 128;        // whose rows are twice as long
 constexpr int64_t BACKWARD_ROWS = 512;          // but no fewer rows: each chunk adds to all the weight gradients
+constexpr int64_t NORMALISED_ROWS = 128;        // the same where products are normalised: rows are twice as long
 constexpr int64_t SHARED_FLOPS = 1 << 19;       // a call below this is not worth waking a second worker
 constexpr int64_t STEP_FLOPS = 1 << 15;         // nor is a step, where workers must meet after each
 constexpr int64_t STEP_BACK_FLOPS = 1 << 16;    // the way back meets twice as often

@@ -9,7 +9,7 @@
 namespace grus {
 namespace {
 
-constexpr int64_t SHARED_WEIGHTS = 1 << 16;  // nor are fewer weights to pack
+constexpr int64_t SHARED_WEIGHTS = 1 << 16;  // fewer are not worth waking a second worker
 
 // One panel of the packed weights, as gru_kernels::pack takes it; `padded` floats behind it become zeros.
 struct Panel {

@@ -45,7 +45,7 @@ def layer(
     the next. ``save_gates`` keeps the gates of all steps for the backward pass (True), of none (False), or of as many
     of the last as take no more memory than the weights, their gradient and an optimiser's two moments, or 6 MB (None).
     """
-    options = passes.Options(reset_after, batch_major, save_gates, gates is not None, passes.prepare(extras))
+    options = passes.Options(reset_after, batch_major, save_gates, gates is not None)
     if norms is None:
         y, h_n, found = _layer(options, x, h0, directions, None, extras, ready)
     else:
@@ -55,8 +55,7 @@ def layer(
             a = _normalised_projection(seen, weights, gains.gain_ih)
             own = Weights(None, weights.weight_hh, None, weights.bias_hh)
             start, more = None if h0 is None else h0[d : d + 1], None if extras is None else extras[d : d + 1]
-            prepared = None if options.extras is None else options.extras[d : d + 1]
-            alone = options._replace(extras=prepared, reverse=d == 1)
+            alone = options._replace(reverse=d == 1)
             results.append(_layer(alone, a, start, [own], [gains.gain_hh], more, None))
         y, h_n = results[0][:2]
         if len(results) > 1:
@@ -85,6 +84,7 @@ def _layer(
     if _needs_plain(x):
         y, h_n = plain.layer(x, h0, directions, options.reset_after, extras, gains, options.reverse)
         return y, h_n, _plain_gates(options, x, h0, y, directions, gains, extras) if options.gates else []
+    options = options._replace(extras=passes.prepare(extras))
     weights = [tensor for pair in zip(directions, gains, strict=True) for tensor in (*pair[0], pair[1])]
     starts = [None] * len(directions) if extras is None else [more.start for more in extras]
     tensors = [tensor for tensor in (x, h0, *starts, *weights) if tensor is not None]

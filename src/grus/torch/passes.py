@@ -46,12 +46,11 @@ class Options(NamedTuple):
         if self.extras is None:
             return None
         (_, _, _, zone, drop), marks = self.extras[direction]
-        masks = isinstance(zone, Tensor)
         return kernels.Extras(
             0 if marks is None else marks.data_ptr(),
             (0, 0) if start is None else (start.data_ptr(), start.stride(0)),
             zone.data_ptr() if isinstance(zone, Tensor) else 0,
-            0.0 if masks else float(zone),
+            0.0 if isinstance(zone, Tensor) else zone,
             0 if drop is None else drop.data_ptr(),
         )
 
@@ -71,9 +70,8 @@ def prepare(extras: Sequence[Extras] | None) -> list[tuple[Extras, Tensor | None
         if more.skip is not None:
             marks = more.skip.to(torch.uint8) * kernels.SKIP
         if more.restart is not None:
-            restarts = (more.restart if more.skip is None else more.restart & ~more.skip).to(
-                torch.uint8
-            ) * kernels.RESTART
+            restart = more.restart if more.skip is None else more.restart & ~more.skip
+            restarts = restart.to(torch.uint8) * kernels.RESTART
             marks = restarts if marks is None else marks + restarts
         zone = more.zone.detach().float().contiguous() if isinstance(more.zone, Tensor) else more.zone
         drop = None if more.drop is None else more.drop.detach().float().contiguous()
