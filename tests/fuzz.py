@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import argparse
 import collections
-import io
 import json
 import random
 import re
 import resource
-import struct
 import sys
 import time
 import traceback
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from mutations import BIG, mutated, with_member
 
 import grus
 from grus import InputError, Model, Session, Spec
@@ -36,7 +34,6 @@ from grus.spec import GRU, Bypass, Linear, Mean, Residual, parameters
 
 SECONDS = 1.0
 MEMORY = 1 << 30  # bytes a loader may take beyond what the process has
-BIG = [0, 1, 2, 255, 256, 2**15, 2**16, 2**24, 2**24 + 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**53, 2**63 - 1, 10**10]
 
 Loader = Callable[[Path], object]
 
@@ -50,33 +47,6 @@ def random_model(*blocks: Any, seed: int = 0) -> Model:
 GRUS = random_model(GRU(3, 4, num_layers=2, bidirectional=True))
 DEEP = random_model(Bypass(1, (GRU(2, 3), Residual((Linear(3, 3),)))), Mean(((GRU(4, 2),), (Linear(4, 2),))))
 SESSION = Session(DEEP)
-
-
-def mutated(data: bytes, draw: random.Random) -> bytes:
-    """Some bytes replaced, left out, put in or moved, most of them near the beginning, where sizes stand."""
-    changed = bytearray(data)
-    for _ in range(draw.choice([1, 1, 2, 5, 20])):
-        at = draw.randrange(len(changed) if draw.random() < 0.5 else min(len(changed), 600))
-        match draw.randrange(8):
-            case 0:
-                changed[at] = draw.randrange(256)
-            case 1:
-                changed[at] ^= 1 << draw.randrange(8)
-            case 2:
-                del changed[at : at + draw.choice([1, 2, 8, 100])]
-            case 3:
-                changed[at:at] = draw.randbytes(draw.choice([1, 4, 8]))
-            case 4:
-                changed[at : at + 8] = draw.choice([bytes(8), b"\xff" * 8, b"\x7f" + b"\xff" * 7])
-            case 5:
-                changed[at : at + 8] = struct.pack("<Q", draw.choice(BIG))
-            case 6:
-                other = draw.randrange(len(changed))
-                changed[at:at] = changed[other : other + draw.choice([4, 16, 64])]
-            case 7:
-                del changed[max(1, at) :]
-        changed = changed or bytearray(b"x")
-    return bytes(changed)
 
 
 def numbers_changed(text: str, draw: random.Random) -> str:
@@ -127,18 +97,13 @@ def safetensors_header(data: bytes, draw: random.Random) -> bytes:
 
 def rezipped(data: bytes, draw: random.Random) -> bytes:
     """Changed inside, with checksums that are right."""
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        members = {name: file.read(name) for name in file.namelist()}
-    name = draw.choice(["config.json", "model.weights.h5"])
-    if name == "config.json" and draw.random() < 0.7:
-        members[name] = numbers_changed(members[name].decode(), draw).encode("utf-8", "surrogatepass")
-    else:
-        members[name] = mutated(members[name], draw)
-    result = io.BytesIO()
-    with zipfile.ZipFile(result, "w") as file:
-        for member, content in members.items():
-            file.writestr(member, content)
-    return result.getvalue()
+
+    def change(name: str, member: bytes) -> bytes:
+        if name == "config.json" and draw.random() < 0.7:
+            return numbers_changed(member.decode(), draw).encode("utf-8", "surrogatepass")
+        return mutated(member, draw)
+
+    return with_member(data, draw, change)
 
 
 def state_forged(data: bytes, draw: random.Random) -> bytes:

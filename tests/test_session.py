@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from streamed import run_streamed_and_cut
 from test_invariance import isas
 
 from grus import Model, Spec, reference
@@ -100,15 +101,7 @@ def test_every_block_means_what_the_spec_says(blocks: tuple[Block, ...], isa: st
 @pytest.mark.parametrize("batch", [1, 5, 33])
 def test_streaming_cutting_and_batching_change_no_bit(blocks: tuple[Block, ...], batch: int) -> None:
     session, x = Session(model_of(*blocks)), inputs(blocks, B=batch)
-    y, end = session.run(x)
-    state = session.initial_state(batch)
-    for t in range(len(x)):
-        one, state = session.step(x[t], state)
-        assert one.tobytes() == y[t].tobytes()
-    assert state == end
-    first, middle = session.run(x[:4])
-    rest, last = session.run(x[4:], middle)
-    assert np.concatenate([first, rest]).tobytes() == y.tobytes() and last == end
+    y, _ = run_streamed_and_cut(session, x)
     for row in range(0, batch, 4):
         alone, _ = session.run(x[:, row : row + 1])
         assert alone.tobytes() == y[:, row : row + 1].tobytes()
