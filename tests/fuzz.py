@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import json
 import random
 import re
@@ -30,7 +31,7 @@ import grus
 from grus import InputError, Model, Session, Spec
 from grus.cli.steps import lines
 from grus.interop import keras, onnx, torch
-from grus.spec import GRU, Bypass, Linear, Mean, Residual, parameters
+from grus.spec import GRU, Bypass, Classify, Embedding, Linear, Mean, Pool, Residual, Subwords, parameters
 
 SECONDS = 1.0
 MEMORY = 1 << 30  # bytes a loader may take beyond what the process has
@@ -47,6 +48,10 @@ def random_model(*blocks: Any, seed: int = 0) -> Model:
 GRUS = random_model(GRU(3, 4, num_layers=2, bidirectional=True))
 DEEP = random_model(Bypass(1, (GRU(2, 3), Residual((Linear(3, 3),)))), Mean(((GRU(4, 2),), (Linear(4, 2),))))
 SESSION = Session(DEEP)
+TEXT = random_model(Embedding(5, 3), GRU(3, 4), Pool(4, "attention", 2), Pool(4, "max"), Linear(4, 2))
+TEXT = Model(
+    dataclasses.replace(TEXT.spec, task=Classify(Subwords(("a", "b", "ab", " "), ("a b",)), ("x", "y"))), TEXT.arrays
+)
 
 
 def numbers_changed(text: str, draw: random.Random) -> str:
@@ -127,6 +132,7 @@ def _files(folder: Path) -> dict[str, tuple[Loader, bytes, list[Callable[[bytes,
 
     x = np.random.default_rng(0).normal(size=(30, 1, 3)).astype(np.float32)
     DEEP.save(folder / "model")
+    TEXT.save(folder / "text")
     grus.quantize(DEEP, x).save(folder / "int8")
     torch.save_file(GRUS, folder / "torch", "a.b")
     keras.save_file(GRUS, folder / "keras")
@@ -136,6 +142,7 @@ def _files(folder: Path) -> dict[str, tuple[Loader, bytes, list[Callable[[bytes,
     (folder / "steps").write_text("1,2,3,4\n[1, 2.5, -3e4, 0]\n1 2 nan inf\n")
     kinds: dict[str, tuple[Loader, list[Callable[[bytes, random.Random], bytes]]]] = {
         "model": (grus.load, [mutated, safetensors_header, safetensors_header]),
+        "text": (grus.load, [mutated, safetensors_header, safetensors_header]),
         "int8": (grus.load, [mutated, safetensors_header]),
         "torch": (torch.load_file, [mutated, safetensors_header]),
         "keras": (keras.load_file, [mutated, rezipped, rezipped]),

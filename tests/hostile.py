@@ -21,7 +21,7 @@ import numpy as np
 import grus
 from grus import Model, Session, Spec
 from grus.interop import keras, onnx, torch
-from grus.spec import GRU, Linear, parameters
+from grus.spec import GRU, Embedding, Linear, Pool, parameters
 
 GIGA = 10**10
 SPEC = '{"type":"Spec","blocks":[%s],"task":null}'
@@ -63,6 +63,13 @@ def models(folder: Path) -> Iterator[tuple[str, bytes, str]]:
     yield "an array of 10 GB", of_spec(SPEC % SMALL, {"0.weight_ih_l0": tensor(50_000, 50_000)}, b"\0" * 64), "damaged"
     yield "sizes that overflow", of_spec(SPEC % SMALL, {"0.weight_ih_l0": tensor(2**62, 8, size=0)}), "damaged"
     wide = '{"type":"GRU","input_size":16777216,"hidden_size":16777216,"num_layers":256}'
+    table = '{"type":"Embedding","size":16777216,"output_size":16777216}'
+    yield "a table of petabytes", of_spec(SPEC % table), "missing"
+    yield "a table beyond every id", of_spec(SPEC % table.replace("16777216", "16777217")), "Embedding.size"
+    look = '{"type":"Pool","size":16777216,"function":"attention","attention_size":16777216}'
+    yield "attention of petabytes", of_spec(SPEC % look), "missing"
+    yield "a pool that is none", of_spec(SPEC % look.replace("attention", "__class__", 1)), "Pool.function"
+    yield from vocabularies()
     yield "a spec of petabytes", of_spec(SPEC % wide), "missing"
     yield "layers without end", of_spec(SPEC % SMALL.replace("}", ',"num_layers":1000000000}')), "num_layers"
     many = ",".join(['{"type":"GRU","input_size":1,"hidden_size":1,"num_layers":256}'] * 60_000)
@@ -85,6 +92,28 @@ def models(folder: Path) -> Iterator[tuple[str, bytes, str]]:
     yield "infinite weights", bytes(infinite), "NaN or infinity"
     yield "a pickle", b"\x80\x04cos\nsystem\n(S'touch hurt'\ntR.", "damaged"
     yield "a name that is a path", of_spec(SPEC % SMALL, {"../../etc/passwd": tensor(0)}), "'../../etc/passwd'"
+
+
+def vocabularies() -> Iterator[tuple[str, bytes, str]]:
+    chain = '{"type":"Embedding","size":%d,"output_size":2}'
+
+    def text(size: int, words: object, kind: str = "Words", **more: object) -> bytes:
+        task = {"type": "Classify", "input": {"type": kind, "vocabulary": words, **more}, "classes": ["a", "b"]}
+        return of_spec(SPEC.replace("null", json.dumps(task)) % chain % size)
+
+    many = [f"w{i}" for i in range(300_000)]
+    yield "ids beyond the table", text(3, ["a", "b", "c"]), "Embedding(size=3"
+    yield "as many words as may be", text(300_001, many), "missing"
+    yield "more words than may be", text(9, many * 2), "items and"
+    yield "words that come twice", text(300_001, [*many[1:], many[1]]), "Words.vocabulary"
+    yield "a word of 6 MB", text(2, ["x" * 6_000_000]), "missing"
+    yield "characters of 6 MB", text(2, ["x" * 6_000_000], "Characters"), "Characters.vocabulary"
+    yield "words that are numbers", text(3, [1, 2]), "Words.vocabulary"
+    yield "words that are lists", text(3, [["a"], ["b"]]), "Words.vocabulary"
+    yield "a vocabulary that is a word", text(3, "ab"), "Words.vocabulary"
+    yield "merges of no pieces", text(3, ["a", "b"], "Subwords", merges=["a c"]), "Subwords.merges"
+    yield "a merge of 6 MB", text(3, ["a", "b"], "Subwords", merges=["a" * 6_000_000]), "Subwords.merges"
+    yield "merges that are pairs", text(3, ["a", "b"], "Subwords", merges=[["a", "b"]]), "Subwords.merges"
 
 
 def state_dicts() -> Iterator[tuple[str, bytes, str]]:
@@ -164,12 +193,19 @@ def cases(folder: Path) -> Iterator[tuple[str, Case]]:
         ("cut", state[:-1], "damaged"),
         ("of another model", state[:20] + bytes(32) + state[52:], "state of the model"),
     ]
+    pools = Session(model(Embedding(5, 3), Pool(3, "attention", 2)))
+    pooled = pools.state_to_bytes(pools.initial_state(2))
+    cut = [
+        ("of a pool, cut", pooled[:-4], "damaged"),
+        ("of a pool, more streams", pooled[:12] + b"\3" + pooled[13:], "damaged"),
+    ]
     kinds: list[tuple[str, Callable[[Path], object], Any]] = [
         ("model", grus.load, models(folder)),
         ("torch", torch.load_file, state_dicts()),
         ("keras", keras.load_file, keras_files(folder)),
         ("onnx", onnx.load_file, onnx_files()),
         ("state", lambda p: session.state_from_bytes(p.read_bytes()), huge),
+        ("state", lambda p: pools.state_from_bytes(p.read_bytes()), cut),
     ]
     for kind, read, files in kinds:
         for name, data, words in files:

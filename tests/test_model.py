@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import grus
 from grus import InputError, Model, Spec, files, load
-from grus.spec import GRU, Bypass, Forecast, Linear, Mean, parameters
+from grus.spec import GRU, Bypass, Classify, Embedding, Forecast, Linear, Mean, Pool, Words, parameters
 
 BLOCKS = (Bypass(1, (GRU(3, 5, 2, bidirectional=True), Linear(10, 2))), Mean(((Linear(3, 2),), (GRU(3, 2),))))
 SPEC = Spec(BLOCKS, Forecast(18, 36, (0.1, 0.5, 0.9), "MS", 12))
@@ -67,6 +67,18 @@ def test_round_trip(tmp_path: Path, task: Forecast | None) -> None:
             assert again.arrays[name].tobytes() == array.tobytes() and again.arrays[name].dtype == np.float32
         assert again.num_parameters == sum(a.size for a in values.values())
         assert f"{again.num_parameters:,} parameters" in repr(again)
+
+
+def test_a_text_model_round_trip(tmp_path: Path) -> None:
+    words = tuple(f'wörd {i}, "{i}"' for i in range(20_000))
+    blocks = (Embedding(20_001, 2), GRU(2, 3), Pool(3, "attention", 4), Linear(3, 2))
+    spec = Spec(blocks, Classify(Words(words), ("no", "yes")))
+    model = Model(spec, arrays(spec))
+    model.save(tmp_path / "text.safetensors")
+    start = time.process_time()
+    again = load(tmp_path / "text.safetensors")
+    assert time.process_time() - start < 1
+    assert again.spec == spec and again.hash == model.hash
 
 
 def test_the_same_model_makes_the_same_file(tmp_path: Path, path: Path) -> None:
@@ -193,6 +205,7 @@ def test_a_spec_that_lies(path: Path) -> None:
     values = arrays()
     for blocks in (
         (GRU(3, 5, 256),),
+        (Embedding(2**24, 2**24), Pool(2**24, "attention", 2**24)),
         (Linear(2**24, 2**24),),
         (GRU(2**24, 2**24, 256, bidirectional=True),),
         (Mean(((Linear(3, 2),),) * 1000),),

@@ -26,13 +26,20 @@ def test_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip(package, reason=f"{package} is not installed")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         exec(compile("\n".join(blocks), "docs/models.md", "exec"), {})
-    assert {"model.safetensors", "model.onnx", "net", "net8", "small.safetensors", "gru.keras"} <= {
-        p.name for p in tmp_path.iterdir()
-    }
+    assert {
+        "model.safetensors",
+        "model.onnx",
+        "net",
+        "net8",
+        "small.safetensors",
+        "gru.keras",
+        "reader.onnx",
+        "reader",
+    } <= {p.name for p in tmp_path.iterdir()}
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from test_invariance import isas
 from grus import Model, Spec, reference
 from grus.errors import InputError
 from grus.session import Session, State
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual, parameters
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, parameters
 
 Array = NDArray[Any]
 
@@ -50,6 +50,10 @@ def interpret(blocks: Sequence[Block], arrays: Mapping[str, Array], x: Array, pr
             case Activation():
                 functions = {"relu": lambda a: np.maximum(a, 0), "tanh": np.tanh, "sigmoid": reference.sigmoid}
                 x = functions[block.function](x)
+            case Embedding():
+                x = arrays[name + "weight"].astype(np.float64)[x[..., 0].astype(int)]
+            case Pool():
+                x = np.stack([pooled(block, arrays, x[: t + 1], name) for t in range(len(x))])
             case Bypass():
                 inner = interpret(block.blocks, arrays, x[..., : -block.size], name)
                 x = np.concatenate([inner, x[..., -block.size :]], -1)
@@ -59,6 +63,14 @@ def interpret(blocks: Sequence[Block], arrays: Mapping[str, Array], x: Array, pr
                 members = [interpret(m, arrays, x, f"{name}{i}.") for i, m in enumerate(block.members)]
                 x = np.mean(members, axis=0)
     return x
+
+
+def pooled(block: Pool, arrays: Mapping[str, Array], x: Array, name: str) -> Array:
+    if block.function != "attention":
+        return x.max(axis=0) if block.function == "max" else x.mean(axis=0)
+    A, b, q = (arrays[name + key].astype(np.float64) for key in ("weight", "bias", "query"))
+    weights = np.exp(np.tanh(x @ A.T + b) @ q)[..., None]
+    return (weights * x).sum(axis=0) / weights.sum(axis=0)
 
 
 DEEP = (
@@ -81,14 +93,34 @@ TWO_WAY = {
     "two-way": (GRU(4, 6, 2, bidirectional=True),),
     "two-way-inside": (Residual((GRU(4, 2, bidirectional=True, reset_after=False),)), GRU(4, 3), Linear(3, 2)),
 }
-chains = pytest.mark.parametrize("blocks", CHAINS.values(), ids=CHAINS)
+POOLED = {
+    "embedding": (Embedding(7, 4), Linear(4, 2)),
+    "text": (Embedding(7, 4), GRU(4, 5, 2), Pool(5, "attention", 3), Linear(5, 2)),
+    "max": (GRU(4, 6), Pool(6, "max"), Linear(6, 2)),
+    "mean": (Pool(4, "mean"), GRU(4, 3)),
+    "attention": (Linear(4, 6), Pool(6, "attention", 5)),
+    "pools-inside": (
+        Bypass(1, (GRU(3, 4), Residual((Pool(4, "max"),)))),
+        Mean(((Pool(5, "mean"),), (Linear(5, 5), Pool(5, "attention", 1)))),
+    ),
+}
+chains = pytest.mark.parametrize("blocks", (CHAINS | POOLED).values(), ids=CHAINS | POOLED)
+
+
+TWO_WAY_POOLED = {
+    f"two-way-{function}": (GRU(4, 3, bidirectional=True), Pool(6, function, size), Linear(6, 2))
+    for function, size in (("max", 0), ("mean", 0), ("attention", 4))
+}
+EVERY = CHAINS | TWO_WAY | POOLED | TWO_WAY_POOLED
 
 
 def inputs(blocks: Sequence[Block], T: int = 9, B: int = 5) -> Array:
+    if isinstance(blocks[0], Embedding):
+        return np.random.default_rng(1).integers(0, blocks[0].size, (T, B, 1)).astype(np.float32)
     return np.random.default_rng(1).uniform(-2, 2, (T, B, blocks[0].input_size)).astype(np.float32)
 
 
-@pytest.mark.parametrize("blocks", (CHAINS | TWO_WAY).values(), ids=CHAINS | TWO_WAY)
+@pytest.mark.parametrize("blocks", EVERY.values(), ids=EVERY)
 @isas
 def test_every_block_means_what_the_spec_says(blocks: tuple[Block, ...], isa: str) -> None:
     model, x = model_of(*blocks), inputs(blocks)
@@ -107,7 +139,7 @@ def test_streaming_cutting_and_batching_change_no_bit(blocks: tuple[Block, ...],
         assert alone.tobytes() == y[:, row : row + 1].tobytes()
 
 
-@pytest.mark.parametrize("blocks", (CHAINS | TWO_WAY).values(), ids=CHAINS | TWO_WAY)
+@pytest.mark.parametrize("blocks", EVERY.values(), ids=EVERY)
 def test_the_last_output_alone_has_the_same_bits(blocks: tuple[Block, ...]) -> None:
     session, x = Session(model_of(*blocks)), inputs(blocks)
     (y, end), (last, same_end) = session.run(x), session.run(x, last=True)
@@ -146,6 +178,10 @@ def test_a_state_is_one_array_for_each_layer_and_direction() -> None:
     assert [a.shape for a in end.arrays] == [(5, 6)] * 4
     y, state = Session(model_of(*CHAINS["gru"])).run(inputs(CHAINS["gru"]))
     assert np.array_equal(state.arrays[0], y[-1])
+    state = Session(model_of(*POOLED["text"])).initial_state(3)
+    assert [a.shape for a in state.arrays] == [(3, 5), (3, 5), (3, 7)]
+    sizes = [a.shape[1] for a in Session(model_of(*POOLED["pools-inside"])).initial_state(1).arrays]
+    assert sizes == [4, 5, 6, 7]
 
 
 def test_a_state_is_a_value() -> None:
@@ -218,8 +254,9 @@ def test_activations_are_elementwise_to_the_bit(function: Any) -> None:
     assert np.array_equal(wide[0, 0, 1:3], {"relu": [np.inf, 0], "tanh": [1, -1], "sigmoid": [1, 0]}[function])
 
 
-def test_nan_stays_in_its_stream() -> None:
-    session, x = Session(model_of(*DEEP)), inputs(DEEP)
+@pytest.mark.parametrize("blocks", [DEEP, *(POOLED[n] for n in ("max", "mean", "attention", "pools-inside"))])
+def test_nan_stays_in_its_stream(blocks: tuple[Block, ...]) -> None:
+    session, x = Session(model_of(*blocks)), inputs(blocks)
     clean, _ = session.run(x)
     x[3, 2, 0] = np.nan
     y, _ = session.run(x)
@@ -230,6 +267,7 @@ def test_nan_stays_in_its_stream() -> None:
 
 GRU_SESSION, DEEP_SESSION = Session(model_of(*CHAINS["gru"])), Session(model_of(*DEEP))
 TWO_WAY_SESSION = Session(model_of(*TWO_WAY["two-way-inside"]))
+EMBEDDING_SESSION = Session(model_of(*POOLED["embedding"]))
 X = np.zeros((3, 2, 4), np.float32)
 
 
@@ -251,11 +289,16 @@ X = np.zeros((3, 2, 4), np.float32)
         (lambda: GRU_SESSION.initial_state(2.0), "batch is 2.0"),  # type: ignore[arg-type]
         (lambda: GRU_SESSION.step(X[0], GRU_SESSION.initial_state(3)), "state is for a batch of 3, but x has a batch"),
         (lambda: GRU_SESSION.run(X, GRU_SESSION.initial_state(1)), "state is for a batch of 1, but x has a batch of 2"),
-        (lambda: GRU_SESSION.run(X, DEEP_SESSION.initial_state(2)), r"another model: hidden sizes .*, expected \(6,\)"),
-        (lambda: GRU_SESSION.run(X, State(())), r"another model: hidden sizes \(\), expected \(6,\)"),
+        (lambda: GRU_SESSION.run(X, DEEP_SESSION.initial_state(2)), r"another model: sizes .*, expected \(6,\)"),
+        (lambda: GRU_SESSION.run(X, State(())), r"another model: sizes \(\), expected \(6,\)"),
         (lambda: GRU_SESSION.step(X[0], np.zeros((2, 6))), "state is a ndarray, expected a State"),  # type: ignore[arg-type]
         (lambda: State((np.zeros((2, 3)), np.zeros((3, 3)))), r"\[\(2, 3\), \(3, 3\)\], expected \(B, H\) with one B"),
         (lambda: State((np.zeros(3),)), "state arrays have shapes"),  # type: ignore[arg-type]
+        (lambda: EMBEDDING_SESSION.run(np.full((2, 1, 1), 7)), "x has the id 7, expected integers from 0 to 6"),
+        (lambda: EMBEDDING_SESSION.step([[-1.0]]), "x has the id -1, expected integers from 0 to 6"),
+        (lambda: EMBEDDING_SESSION.run([[[2.5]]]), "x has the id 2.5"),
+        (lambda: EMBEDDING_SESSION.run([[[np.nan]]]), "x has the id nan"),
+        (lambda: EMBEDDING_SESSION.run([[[np.inf]]]), "x has the id inf"),
         (lambda: TWO_WAY_SESSION.initial_state(2), "bidirectional GRU, which reads the whole sequence"),
         (lambda: TWO_WAY_SESSION.step(X[0]), "cannot be streamed"),
         (lambda: TWO_WAY_SESSION.run(X, TWO_WAY_SESSION.run(X)[1]), "cannot be streamed"),

@@ -21,11 +21,22 @@ from grus.spec import (
     Activation,
     Block,
     Bypass,
+    Categorical,
+    Characters,
+    Classify,
+    Embedding,
     Forecast,
+    Language,
     Linear,
     Mean,
+    Numeric,
+    Pool,
     Residual,
+    Series,
     Spec,
+    Subwords,
+    Words,
+    leaves,
     parameters,
 )
 
@@ -37,7 +48,7 @@ def chains(draw: st.DrawFn, size: int, end: int | None = None, depth: int = 0) -
     """A chain from ``size`` features to ``end``."""
     blocks: list[Block] = []
     for _ in range(draw(st.integers(0, 3))):
-        kind = draw(st.integers(0, 5 if depth < 3 else 2))
+        kind = draw(st.sampled_from(range(7) if depth < 3 else (0, 1, 2, 6)))
         if kind == 0:
             flags = [draw(st.booleans()) for _ in range(3)]
             blocks.append(GRU(size, draw(SIZE), draw(st.integers(1, 3)), *flags))
@@ -54,6 +65,9 @@ def chains(draw: st.DrawFn, size: int, end: int | None = None, depth: int = 0) -
             out = draw(SIZE)
             members = [draw(chains(size, out, depth=depth + 1)) for _ in range(draw(st.integers(1, 3)))]
             blocks.append(Mean(tuple(members)))
+        elif kind == 6:
+            function = draw(st.sampled_from(["max", "mean", "attention"]))
+            blocks.append(Pool(size, function, draw(SIZE) if function == "attention" else 0))
         size = blocks[-1].output_size if blocks else size
     return (*blocks, Linear(size, size if end is None else end))
 
@@ -92,6 +106,41 @@ def test_names_follow_the_nesting() -> None:
         "1.1.1.weight": (1, 3),
         "1.1.1.bias": (1,),
     }
+
+
+def test_arrays_of_the_blocks_for_text() -> None:
+    blocks = (Embedding(7, 4), Mean(((Pool(4, "attention", 3),), (Pool(4, "max"),))), Residual((Pool(4, "mean"),)))
+    assert parameters(blocks) == {"0.weight": (7, 4), "1.0.0.weight": (3, 4), "1.0.0.bias": (3,), "1.0.0.query": (3,)}
+    assert [type(block) for block in leaves(blocks)] == [Embedding, Pool, Pool, Pool]
+
+
+CLASSES = ("no", "yes")
+MERGED = Subwords(("a", "b", "ab"), ("a b",))
+TASKS = {
+    "words": (Classify(Words(("film", "don't"), lower=False), CLASSES, longest=9), (Embedding(3, 2),)),
+    "tags": (Classify(Characters(("a", "é", "\u2028")), CLASSES, "step", 1.5), (Embedding(4, 2),)),
+    "subwords": (Classify(MERGED, CLASSES), (Embedding(4, 2),)),
+    "series": (Classify(Series((Numeric("x", 1.5, 2.0), Numeric("y", 0.0, 1.0))), CLASSES), (Linear(2, 2),)),
+    "language": (Language(MERGED), (Embedding(4, 2), Linear(2, 4))),
+}
+
+
+@pytest.mark.parametrize(("task", "blocks"), TASKS.values(), ids=TASKS)
+def test_tasks_go_to_json_and_back(task: Classify | Language, blocks: tuple[Block, ...]) -> None:
+    spec = Spec(blocks, task)
+    assert Spec.from_json(spec.to_json()) == spec
+    assert task.input.size == blocks[0].input_size or isinstance(blocks[0], Embedding)
+
+
+def test_a_large_vocabulary_is_read_quickly() -> None:
+    words = tuple(f"word{i}" for i in range(100_000))
+    merges = tuple(f"{a} {b}" for a in words[:100] for b in words[:100])
+    joined = dict.fromkeys((*words, *(merge.replace(" ", "") for merge in merges)))
+    for input in (Words(words), Subwords(tuple(joined), merges)):
+        text = Spec((Embedding(input.size, 1), Linear(1, 2)), Classify(input, CLASSES)).to_json()
+        start = time.process_time()
+        Spec.from_json(text)
+        assert time.process_time() - start < 1
 
 
 def nested(depth: int, kind: str) -> tuple[Block, ...]:
@@ -135,6 +184,51 @@ def test_whatever_can_be_made_can_be_read_again(kind: str) -> None:
         (lambda: Spec((Linear(1, 2), Linear(3, 1))), "gives 2 features, but Linear.* takes 3"),
         (lambda: Spec((Linear(1, 2),), "forecast"), "Spec.task is 'forecast'"),  # type: ignore[arg-type]
         (lambda: Spec((3,)), r"Spec.blocks is \(3,\)"),  # type: ignore[arg-type]
+        (lambda: Embedding(0, 4), "Embedding.size is 0"),
+        (lambda: Embedding(MAX_SIZE + 1, 4), "Embedding.size is"),
+        (lambda: Embedding(4, 2.0), "Embedding.output_size is 2.0"),  # type: ignore[arg-type]
+        (lambda: Pool(0, "max"), "Pool.size is 0"),
+        (lambda: Pool(4, "sum"), "Pool.function is 'sum', expected 'max', 'mean' or 'attention'"),  # type: ignore[arg-type]
+        (lambda: Pool(4, "attention"), "Pool.attention_size is 0, expected an integer from 1"),
+        (lambda: Pool(4, "mean", 3), "Pool.attention_size is 3, expected 0"),
+        (lambda: Spec((Linear(2, 3), Embedding(7, 4))), r"gives 3 features, but Embedding.* takes 1"),
+        (lambda: Words(()), r"Words.vocabulary is \(\), expected a tuple of different words"),
+        (lambda: Words(("a", "a")), "Words.vocabulary is"),
+        (lambda: Words(("a", "")), "Words.vocabulary is"),
+        (lambda: Words(["a"]), "Words.vocabulary is"),  # type: ignore[arg-type]
+        (lambda: Words(("a",), 1), "Words.lower is 1, expected True or False"),  # type: ignore[arg-type]
+        (lambda: Words(("x" * 10_000, "x" * 10_000)), "^Words.vocabulary is .{400}…, expected.{0,99}$"),
+        (lambda: Characters(("ab",)), "Characters.vocabulary is .*, expected single characters"),
+        (lambda: Subwords(("a", "b"), ("a b",)), "Subwords.merges has 'a b', expected two pieces"),
+        (lambda: Subwords(("a",), ("a",)), "Subwords.merges has 'a', expected two pieces"),
+        (lambda: Subwords(("a",), (3,)), "Subwords.merges is"),  # type: ignore[arg-type]
+        (lambda: Series(()), r"Series.channels is \(\)"),
+        (lambda: Series((Numeric("x", 0.0, 1.0),) * 2), "Series has a channel twice"),
+        (lambda: Series((Categorical("x", ("a",)),)), "Series.channels is"),  # type: ignore[arg-type]
+        (lambda: Classify(MERGED, ("one",)), "Classify.classes is .* at least two different names"),
+        (lambda: Classify(MERGED, ("one", "one")), "Classify.classes is"),
+        (lambda: Classify("words", CLASSES), "Classify.input is 'words'"),  # type: ignore[arg-type]
+        (lambda: Classify(MERGED, CLASSES, "word"), "Classify.labels is 'word'"),  # type: ignore[arg-type]
+        (lambda: Classify(MERGED, CLASSES, temperature=0.0), "Classify.temperature is 0.0"),
+        (lambda: Classify(MERGED, CLASSES, longest=-1), "Classify.longest is -1"),
+        (lambda: Language(Words(("a",))), "Language.input is Words.*, expected Characters or Subwords"),  # type: ignore[arg-type]
+        (
+            lambda: Spec((Embedding(4, 2), Linear(2, 3)), Classify(MERGED, CLASSES)),
+            "take 1 features and give 3, the task wants 1 and 2",
+        ),
+        (
+            lambda: Spec((Linear(2, 2),), Classify(MERGED, CLASSES)),
+            "take 2 features and give 2, the task wants 1 and 2",
+        ),
+        (
+            lambda: Spec((Embedding(3, 2),), Classify(MERGED, CLASSES)),
+            "Embedding.*, but the task's Subwords is of size 4",
+        ),
+        (lambda: Spec((Embedding(4, 2),), Language(MERGED)), "give 2, the task wants 1 and 4"),
+        (
+            lambda: Spec((Embedding(4, 2),), Classify(Series((Numeric("x", 0.0, 1.0),)), CLASSES)),
+            "Embedding.*, but the task's Series is of size 1",
+        ),
     ],
 )
 def test_bad_blocks(call: Callable[[], object], message: str) -> None:
@@ -199,7 +293,10 @@ def test_bad_text(text: str, message: str) -> None:
 @settings(max_examples=60, deadline=None)
 def test_any_value_in_any_field_is_taken_or_refused(value: Any) -> None:
     gru = {"type": "GRU", "input_size": 1, "hidden_size": 1}
-    for block in (LINEAR, gru, {"type": "Activation", "size": 1, "function": "relu"}, {"type": "Mean", "members": []}):
+    pool = {"type": "Pool", "size": 1, "function": "attention", "attention_size": 2}
+    embedding = {"type": "Embedding", "size": 2, "output_size": 1}
+    relu, mean = {"type": "Activation", "size": 1, "function": "relu"}, {"type": "Mean", "members": []}
+    for block in (LINEAR, gru, relu, mean, pool, embedding):
         for field in block:
             for text in (spec_text(block | {field: value}), spec_text(LINEAR, task=TASK | {field: value})):
                 try:
@@ -216,5 +313,20 @@ def test_any_value_in_a_task_is_taken_or_refused(field: str, data: st.DataObject
     try:
         spec = Spec.from_json(spec_text(LINEAR, task=TASK | {field: value}))
     except InputError:
+        return
+    assert Spec.from_json(spec.to_json()) == spec
+
+
+@given(st.sampled_from(sorted(TASKS)), st.data())
+@settings(max_examples=80, deadline=None)
+def test_any_value_in_a_task_that_reads_text_or_series(name: str, data: st.DataObject) -> None:
+    whole = json.loads(Spec(TASKS[name][1], TASKS[name][0]).to_json())
+    where = data.draw(st.sampled_from([whole["task"], whole["task"]["input"]]))
+    values = st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers() | st.just(LINEAR)
+    where[data.draw(st.sampled_from(sorted(where)))] = data.draw(st.recursive(values, st.lists, max_leaves=4))
+    try:
+        spec = Spec.from_json(json.dumps(whole))
+    except InputError as error:
+        assert len(str(error)) < 3000
         return
     assert Spec.from_json(spec.to_json()) == spec

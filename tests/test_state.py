@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from many_streams import shuffled
-from test_session import CHAINS, TWO_WAY, inputs, model_of
+from test_session import CHAINS, POOLED, TWO_WAY, inputs, model_of
 
 from grus import InputError, Session, quantize
 from grus.spec import Block
@@ -31,6 +31,12 @@ def test_streams_come_and_go_and_none_notices(blocks: tuple[Block, ...], precisi
     count = shuffled(session, blocks[0].input_size, streams=12, steps=120, seed=len(blocks))
     assert count.joined > 12 and count.left > 1 and count.moved > 1
     assert count.restored > 5 and count.checked == count.joined
+
+
+@pytest.mark.parametrize("name", ["max", "mean", "attention", "pools-inside"])
+def test_streams_that_pool(name: str) -> None:
+    count = shuffled(Session(model_of(*POOLED[name])), 4, streams=12, steps=120, seed=1)
+    assert count.joined > 12 and count.restored > 5 and count.checked == count.joined
 
 
 def test_many_streams() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from grus import reference
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual
 
 __all__ = ["Observer", "run"]
 
@@ -43,6 +43,10 @@ def run(
                 values = product + arrays[name + "bias"].astype(dtype) if block.bias else product
             case Activation():
                 values = _FUNCTIONS[block.function](values)
+            case Embedding():
+                values = arrays[name + "weight"].astype(dtype)[values[..., 0].astype(np.int64)]
+            case Pool():
+                values = _pool(block, arrays, values, name)
             case Bypass():
                 through, around = values[..., : -block.size], values[..., -block.size :]
                 through = run(block.blocks, arrays, through, prefix=name, **inner)
@@ -82,3 +86,22 @@ def _gru(block: GRU, arrays: Mapping[str, Array], x: Array, name: str) -> Array:
             outputs.append(y)
         x = np.concatenate(outputs, axis=-1)
     return x
+
+
+def _pool(block: Pool, arrays: Mapping[str, Array], x: Array, name: str) -> Array:
+    """y_t of the steps 0 to t, each from all of them."""
+    if block.function == "attention":
+        A, b, q = (arrays[name + key].astype(x.dtype) for key in ("weight", "bias", "query"))
+        scores = np.tanh(x @ A.T + b) @ q
+    y = np.empty_like(x)
+    for t in range(len(x)):
+        so_far = x[: t + 1]
+        match block.function:
+            case "max":
+                y[t] = so_far.max(axis=0)
+            case "mean":
+                y[t] = so_far.mean(axis=0)
+            case "attention":
+                weights = np.exp(scores[: t + 1] - scores[: t + 1].max(axis=0))
+                y[t] = (weights[..., None] * so_far).sum(axis=0) / weights.sum(axis=0)[:, None]
+    return y

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual, Spec, parameters
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, Spec, leaves, parameters
 
 __all__ = ["Chain", "Dense", "Recurrent", "check", "exponents_after", "layout", "table"]
 
@@ -41,7 +41,7 @@ def layout(spec: Spec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     A float32 model has ``parameters(spec.blocks)``. With ``precision`` "w8a16" the matrices are int8, "….scale"
     float32 is the scale of each of their rows, and there are int8 exponents: "input.exponent", one a feature, and
     "….exponent", one for what each Linear, Residual and Mean block gives. Raises InputError for a w8a16 model with a
-    bidirectional GRU.
+    bidirectional GRU, an Embedding or a Pool.
     """
     single, byte = np.dtype(np.float32), np.dtype(np.int8)
     shapes = parameters(spec.blocks)
@@ -49,6 +49,11 @@ def layout(spec: Spec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         return {name: (shape, single) for name, shape in shapes.items()}
     if any(name.endswith("_reverse") for name in shapes):
         raise InputError("the spec has a bidirectional GRU, but a w8a16 model is there to be streamed")
+    for block in leaves(spec.blocks):
+        if isinstance(block, Embedding):
+            raise InputError("the spec has an Embedding, whose ids are no measured numbers: w8a16 has none")
+        if isinstance(block, Pool):
+            raise InputError("the spec has a Pool, whose sums may outgrow the 16 bits of w8a16")
     arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"input.exponent": ((spec.input_size,), byte)}
     for name, shape in shapes.items():
         arrays[name] = (shape, byte if len(shape) == 2 else single)
@@ -98,6 +103,8 @@ def exponents_after(block: Block, arrays: Mapping[str, Array], name: str, before
             return np.concatenate([inner, before[-block.size :]])
         case Linear() | Residual() | Mean():
             return np.full(block.output_size, int(arrays[name + "exponent"][0]))
+        case Embedding() | Pool():
+            raise AssertionError("layout() refuses it")
 
 
 def multipliers(scale: Array, exponent: int) -> tuple[NDArray[np.int32], int]:
@@ -274,15 +281,35 @@ class Chain:
         self._before = arrays["input.exponent"].astype(np.int64)
         self._run, self._after = _chain(spec.blocks, arrays, "", self._before)
 
-    def __call__(self, x: Any, h: Iterator[Any] | None, h_n: list[Any], last: bool) -> Any:
+    def __call__(
+        self, x: Any, h: Iterator[Any] | None, h_n: list[Any], last: bool, ends: Integers | None = None
+    ) -> Any:
+        """As ``grus.operations.Operation`` says."""
+        if ends is not None:
+            return self._ending(x, None if h is None else list(h), h_n, last, ends)
         state = np.array([STATE], np.int64)
         given = None if h is None else (np.maximum(to_integers(a, state), -32767) for a in h)
         sequence = x if x.ndim == 3 else x[None]
-        ends: list[Integers] = []
-        y = self._run(to_integers(sequence, self._before), given, ends)
-        h_n += [to_floats(end, state) for end in ends]
+        after: list[Integers] = []
+        y = self._run(to_integers(sequence, self._before), given, after)
+        h_n += [to_floats(end, state) for end in after]
         result = to_floats(y[-1:] if last else y, self._after)
         return result if x.ndim == 3 else result[0]
+
+    def _ending(self, x: Any, h: list[Any] | None, h_n: list[Any], last: bool, ends: Integers) -> Any:
+        """Rows of one length at a time, each as if alone."""
+        y: NDArray[np.float32] | None = None
+        for end in np.unique(ends):
+            rows = ends == end
+            after: list[Any] = []
+            part = self(x[:end, rows], None if h is None else (a[rows] for a in h), after, last)
+            if y is None:
+                y = np.zeros((1 if last else len(x), len(ends), part.shape[2]), np.float32)
+                h_n += [np.empty((len(ends), a.shape[1]), np.float32) for a in after]
+            y[: len(part), rows] = part
+            for whole, own in zip(h_n, after, strict=True):
+                whole[rows] = own
+        return y
 
 
 def _chain(
@@ -321,6 +348,8 @@ def _operation(block: Block, arrays: Mapping[str, Array], name: str, before: Int
         case Mean():
             chains = [_chain(m, arrays, f"{name}{i}.", before) for i, m in enumerate(block.members)]
             return _sum(name, arrays, chains, len(chains))
+        case Embedding() | Pool():
+            raise AssertionError("layout() refuses it")
 
 
 def _gru(block: GRU, arrays: Mapping[str, Array], name: str) -> Operation:

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from grus.blocks import GRU, Activation, Embedding, Linear, Pool, gru_parameters
 from grus.errors import InputError
-from grus.fields import check, check_flags, check_sizes
-from grus.task import Categorical, Forecast, Numeric
+from grus.fields import check, check_sizes, shown
+from grus.task import Categorical, Characters, Classify, Forecast, Language, Numeric, Series, Subwords, Words
 
 __all__ = [
     "GRU",
@@ -25,16 +26,25 @@ __all__ = [
     "Block",
     "Bypass",
     "Categorical",
+    "Characters",
+    "Classify",
+    "Embedding",
     "Forecast",
+    "Language",
     "Linear",
     "Mean",
     "Numeric",
+    "Pool",
     "Residual",
+    "Series",
     "Spec",
+    "Subwords",
+    "Task",
+    "Words",
+    "leaves",
     "parameters",
 ]
 
-MAX_LAYERS = 256  # a hostile file cannot make the list of a block's parameters endless
 MAX_DEPTH = 16  # blocks inside blocks
 MAX_ARRAYS = 1 << 16  # of all blocks
 MAX_ITEMS, MAX_OBJECTS = 1 << 19, 1 << 14  # of a spec as JSON
@@ -43,70 +53,11 @@ MAX_ITEMS, MAX_OBJECTS = 1 << 19, 1 << 14  # of a spec as JSON
 def _check_chain(owner: object, name: str, blocks: Sequence[Block]) -> None:
     where = f"{type(owner).__name__}.{name}"
     if not isinstance(blocks, tuple) or not blocks or not all(isinstance(b, BLOCKS) for b in blocks):
-        raise InputError(f"{where} is {blocks!r}, expected a tuple of at least one block")
+        raise InputError(f"{where} is {shown(blocks)}, expected a tuple of at least one block")
     for left, right in itertools.pairwise(blocks):
         if left.output_size != right.input_size:
-            raise InputError(f"{where}: {left} gives {left.output_size} features, but {right} takes {right.input_size}")
-
-
-@dataclass(frozen=True)
-class GRU:
-    """Gated recurrent layers, one above the other: [T, B, input_size] to [T, B, hidden_size · directions]."""
-
-    input_size: int
-    hidden_size: int
-    num_layers: int = 1
-    bias: bool = True
-    bidirectional: bool = False
-    reset_after: bool = True
-
-    def __post_init__(self) -> None:
-        check_sizes(self, "input_size", "hidden_size", "num_layers")
-        if self.num_layers > MAX_LAYERS:
-            raise InputError(f"GRU.num_layers is {self.num_layers}, expected at most {MAX_LAYERS}")
-        check_flags(self, "bias", "bidirectional", "reset_after")
-
-    @property
-    def directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def output_size(self) -> int:
-        return self.hidden_size * self.directions
-
-
-@dataclass(frozen=True)
-class Linear:
-    """y = x Aᵀ + b with A [output_size, input_size] (``weight``) and b [output_size] (``bias``)."""
-
-    input_size: int
-    output_size: int
-    bias: bool = True
-
-    def __post_init__(self) -> None:
-        check_sizes(self, "input_size", "output_size")
-        check_flags(self, "bias")
-
-
-@dataclass(frozen=True)
-class Activation:
-    """A function of each element: relu, tanh or sigmoid."""
-
-    size: int
-    function: Literal["relu", "tanh", "sigmoid"]
-
-    def __post_init__(self) -> None:
-        check_sizes(self, "size")
-        if self.function not in ("relu", "tanh", "sigmoid"):
-            raise InputError(f"Activation.function is {self.function!r}, expected 'relu', 'tanh' or 'sigmoid'")
-
-    @property
-    def input_size(self) -> int:
-        return self.size
-
-    @property
-    def output_size(self) -> int:
-        return self.size
+            numbers = f"gives {left.output_size} features, but {shown(right)} takes {right.input_size}"
+            raise InputError(f"{where}: {shown(left)} {numbers}")
 
 
 @dataclass(frozen=True)
@@ -157,7 +108,7 @@ class Mean:
 
     def __post_init__(self) -> None:
         if not isinstance(self.members, tuple) or not self.members:
-            raise InputError(f"Mean.members is {self.members!r}, expected a tuple of at least one chain")
+            raise InputError(f"Mean.members is {shown(self.members)}, expected a tuple of at least one chain")
         for index, member in enumerate(self.members):
             _check_chain(self, f"members[{index}]", member)
         sizes = {(member[0].input_size, member[-1].output_size) for member in self.members}
@@ -173,8 +124,10 @@ class Mean:
         return self.members[0][-1].output_size
 
 
-Block: TypeAlias = GRU | Linear | Activation | Bypass | Residual | Mean
-BLOCKS = (GRU, Linear, Activation, Bypass, Residual, Mean)
+Block: TypeAlias = GRU | Linear | Activation | Embedding | Pool | Bypass | Residual | Mean
+BLOCKS = (GRU, Linear, Activation, Embedding, Pool, Bypass, Residual, Mean)
+Task: TypeAlias = Forecast | Classify | Language
+TASKS = (Forecast, Classify, Language)
 
 
 @dataclass(frozen=True)
@@ -182,7 +135,7 @@ class Spec:
     """A model without its arrays: the chain of blocks, and the task that says what goes in and what comes out."""
 
     blocks: tuple[Block, ...]
-    task: Forecast | None = None
+    task: Task | None = None
     precision: Literal["float32", "w8a16"] = "float32"  # of the arrays: see grus.quantized.layout
 
     def __post_init__(self) -> None:
@@ -191,8 +144,10 @@ class Spec:
             raise InputError(f"Spec.blocks nest more than {MAX_DEPTH} deep")
         if _count(self.blocks) > MAX_ARRAYS:
             raise InputError(f"Spec.blocks have {_count(self.blocks):,} arrays, expected at most {MAX_ARRAYS:,}")
-        check(self, "task", self.task is None or isinstance(self.task, Forecast), "a task or None")
+        check(self, "task", self.task is None or isinstance(self.task, TASKS), "a task or None")
         check(self, "precision", self.precision in ("float32", "w8a16"), "'float32' or 'w8a16'")
+        if isinstance(self.task, (Classify, Language)):
+            _check_fits(self.blocks, self.task)
 
     @property
     def input_size(self) -> int:
@@ -223,7 +178,23 @@ class Spec:
         return spec
 
 
-_TYPES: dict[str, Any] = {c.__name__: c for c in (Spec, Forecast, Numeric, Categorical, *BLOCKS)}
+def _check_fits(blocks: Sequence[Block], task: Classify | Language) -> None:
+    """Raise InputError unless the blocks take what the task's input gives and give what its output wants."""
+    read = task.input
+    takes = read.size if isinstance(read, Series) else 1
+    gives = len(task.classes) if isinstance(task, Classify) else read.size
+    sizes = (blocks[0].input_size, blocks[-1].output_size)
+    if sizes != (takes, gives):
+        raise InputError(
+            f"Spec.blocks take {sizes[0]} features and give {sizes[1]}, the task wants {takes} and {gives}"
+        )
+    for block in leaves(blocks):
+        if isinstance(block, Embedding) and (isinstance(read, Series) or block.size < read.size):
+            raise InputError(f"Spec.blocks have {block}, but the task's {type(read).__name__} is of size {read.size}")
+
+
+_PARTS = (Numeric, Categorical, Words, Characters, Subwords, Series)
+_TYPES: dict[str, Any] = {c.__name__: c for c in (Spec, *TASKS, *_PARTS, *BLOCKS)}
 
 
 def _encode(value: Any) -> Any:
@@ -254,6 +225,10 @@ def _count(blocks: Sequence[Block]) -> int:
                 total += _count(block.blocks)
             case Mean():
                 total += sum(map(_count, block.members))
+            case Embedding():
+                total += 1
+            case Pool():
+                total += 3 if block.function == "attention" else 0
             case Activation():
                 pass
     return total
@@ -281,17 +256,17 @@ def _decode(value: Any, depth: int) -> Any:
     return cls(**fields)
 
 
-def gru_parameters(block: GRU) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes as in ``torch.nn.GRU``: weight_ih_l0 [3H, I], weight_hh_l0 [3H, H], bias_ih_l0 [3H], …"""
-    rows = 3 * block.hidden_size
-    for layer in range(block.num_layers):
-        columns = block.input_size if layer == 0 else block.output_size
-        for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: block.directions]:
-            yield "weight_ih" + suffix, (rows, columns)
-            yield "weight_hh" + suffix, (rows, block.hidden_size)
-            if block.bias:
-                yield "bias_ih" + suffix, (rows,)
-                yield "bias_hh" + suffix, (rows,)
+def leaves(blocks: Sequence[Block]) -> Iterator[Block]:
+    """The blocks that hold no other blocks, in the order of the spec."""
+    for block in blocks:
+        match block:
+            case Bypass() | Residual():
+                yield from leaves(block.blocks)
+            case Mean():
+                for member in block.members:
+                    yield from leaves(member)
+            case _:
+                yield block
 
 
 def parameters(blocks: Sequence[Block], prefix: str = "") -> dict[str, tuple[int, ...]]:
@@ -310,6 +285,12 @@ def parameters(blocks: Sequence[Block], prefix: str = "") -> dict[str, tuple[int
                 shapes[name + "weight"] = (block.output_size, block.input_size)
                 if block.bias:
                     shapes[name + "bias"] = (block.output_size,)
+            case Embedding():
+                shapes[name + "weight"] = (block.size, block.output_size)
+            case Pool():
+                if block.function == "attention":
+                    shapes[name + "weight"] = (block.attention_size, block.size)
+                    shapes[name + "bias"] = shapes[name + "query"] = (block.attention_size,)
             case Bypass() | Residual():
                 shapes |= parameters(block.blocks, name)
             case Mean():

@@ -23,7 +23,9 @@ HEADER = struct.Struct("<8sIQ32s16s")  # magic, version, streams, the model's ha
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What streams remember: one read-only float32 array [B, H] for each GRU layer and direction, in spec order.
+    """What streams remember: read-only float32 arrays, in the order of the spec.
+
+    One [B, H] for each GRU layer and direction, and one [B, state size] for each Pool.
 
     Rows are streams: :meth:`rows` lets streams leave, change places or be copied, :meth:`join` lets others come in.
     Two states are equal when all their numbers are. Raises InputError for arrays that are not [B, H] with one B.
@@ -39,7 +41,7 @@ class State:
 
     @property
     def batch(self) -> int:
-        """How many streams there are; 0 for a model without a GRU, whose streams remember nothing."""
+        """How many streams there are; 0 for a model without a GRU or Pool, whose streams remember nothing."""
         return len(self.arrays[0]) if self.arrays else 0
 
     def rows(self, streams: ArrayLike) -> State:
@@ -60,14 +62,14 @@ class State:
     def join(states: Iterable[State]) -> State:
         """One state of all the streams of ``states``, one after the other.
 
-        Raises InputError where there is none, or where their hidden sizes differ.
+        Raises InputError where there is none, or where their sizes differ.
         """
         given = list(states) if isinstance(states, Iterable) else []
         if not given or not all(isinstance(s, State) for s in given):
             raise InputError("states are not a list of at least one State")
         sizes = {tuple(a.shape[1] for a in s.arrays) for s in given}
         if len(sizes) > 1:
-            raise InputError(f"states are of different models: hidden sizes {sorted(sizes)}")
+            raise InputError(f"states are of different models: sizes {sorted(sizes)}")
         return state_of([np.concatenate(arrays) for arrays in zip(*(s.arrays for s in given), strict=True)])
 
     def __eq__(self, other: object) -> bool:
@@ -98,8 +100,8 @@ def to_bytes(state: State, model_hash: bytes) -> bytes:
     return HEADER.pack(*fields, _checksum(fields, body)) + body
 
 
-def from_bytes(data: bytes, model_hash: bytes, hidden_sizes: Sequence[int]) -> State:
-    """The inverse of :func:`to_bytes` for a model of these hidden sizes; InputError for any other bytes."""
+def from_bytes(data: bytes, model_hash: bytes, sizes: Sequence[int]) -> State:
+    """The inverse of :func:`to_bytes` for a model of these sizes; InputError for any other bytes."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise InputError(f"data is a {type(data).__name__}, expected bytes")
     data = bytes(data)
@@ -111,10 +113,10 @@ def from_bytes(data: bytes, model_hash: bytes, hidden_sizes: Sequence[int]) -> S
     if owner != model_hash:
         raise InputError(f"data is a state of the model {owner.hex()[:16]}…, this one is {model_hash.hex()[:16]}…")
     body = data[HEADER.size :]
-    if len(body) != 4 * batch * sum(hidden_sizes) or _checksum((magic, version, batch, owner), body) != checksum:
+    if len(body) != 4 * batch * sum(sizes) or _checksum((magic, version, batch, owner), body) != checksum:
         raise InputError("data is a damaged state: bytes of it are missing or changed")
     arrays, at = [], 0
-    for size in hidden_sizes:
+    for size in sizes:
         flat = np.frombuffer(body, "<f4", batch * size, at).astype(np.float32)
         arrays.append(flat.reshape(batch, size))
         at += 4 * batch * size

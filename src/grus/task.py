@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from grus.errors import InputError
-from grus.fields import check, check_sizes, is_tuple, within
+from grus.fields import MAX_SIZE, check, check_flags, check_sizes, is_tuple, shown, within
 
-__all__ = ["Categorical", "Forecast", "Numeric"]
+__all__ = [
+    "Categorical",
+    "Characters",
+    "Classify",
+    "Forecast",
+    "Language",
+    "Numeric",
+    "Series",
+    "Subwords",
+    "Text",
+    "Words",
+]
 
 MAX_SEASON = 10_000  # steps in a cycle
 
@@ -91,4 +102,131 @@ class Forecast:
         check(self, "static", is_tuple(self.static, Numeric, Categorical), "a tuple of Numeric and Categorical")
         names = [c.name for c in (*self.past, *self.future, *self.static)]
         if len(set(names)) < len(names):
-            raise InputError(f"Forecast has a covariate twice among {names}")
+            raise InputError(f"Forecast has a covariate twice among {shown(names)}")
+
+
+@dataclass(frozen=True)
+class Words:
+    """Text as words and punctuation marks; ``lower``: in lower case. ``grus.text`` says where a word ends.
+
+    Id 0 is every word that is not in the vocabulary, id i + 1 is vocabulary[i].
+    """
+
+    vocabulary: tuple[str, ...]
+    lower: bool = True
+
+    def __post_init__(self) -> None:
+        _check_vocabulary(self)
+        check_flags(self, "lower")
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return len(self.vocabulary) + 1
+
+
+@dataclass(frozen=True)
+class Characters:
+    """Text as Unicode characters. Id 0 is every one that is not in the vocabulary, id i + 1 is vocabulary[i]."""
+
+    vocabulary: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_vocabulary(self)
+        single = all(len(c) == 1 for c in self.vocabulary)
+        check(self, "vocabulary", single, "single characters")
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return len(self.vocabulary) + 1
+
+
+@dataclass(frozen=True)
+class Subwords:
+    """Text as the pieces of byte-level byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909; on bytes as in
+    GPT-2). The package ``tokenizers`` applies it. merges: "left right", the most frequent first.
+
+    Id 0 is left free, id i + 1 is vocabulary[i].
+    """
+
+    vocabulary: tuple[str, ...]
+    merges: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_vocabulary(self)
+        check(self, "merges", is_tuple(self.merges, str), "a tuple of strings")
+        known = set(self.vocabulary)
+        for merge in self.merges:
+            left, _, right = merge.partition(" ")
+            if not {left, right, left + right} <= known:
+                raise InputError(
+                    f"Subwords.merges has {shown(merge)}, expected two pieces that are in the vocabulary, joined too"
+                )
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return len(self.vocabulary) + 1
+
+
+@dataclass(frozen=True)
+class Series:
+    """Numeric series: one feature a channel, standardised; a missing value becomes 0."""
+
+    channels: tuple[Numeric, ...]
+
+    def __post_init__(self) -> None:
+        check(self, "channels", is_tuple(self.channels, Numeric) and self.channels != (), "a tuple of Numeric")
+        names = [c.name for c in self.channels]
+        if len(set(names)) < len(names):
+            raise InputError(f"Series has a channel twice among {shown(names)}")
+
+    @property
+    def size(self) -> int:
+        """How many features a step has."""
+        return len(self.channels)
+
+
+Text: TypeAlias = Words | Characters | Subwords
+
+
+@dataclass(frozen=True)
+class Classify:
+    """How a classifier prepares its steps and reads its output (``grus.tasks.classify`` interprets it).
+
+    classes: their names, in the order of the output, which is softmax(output / temperature).
+    labels: one a sequence, or one a step. longest: the steps that are read, from the first; 0 for all.
+    """
+
+    input: Text | Series
+    classes: tuple[str, ...]
+    labels: Literal["sequence", "step"] = "sequence"
+    temperature: float = 1.0
+    longest: int = 0
+
+    def __post_init__(self) -> None:
+        kinds = (Words, Characters, Subwords, Series)
+        check(self, "input", isinstance(self.input, kinds), "Words, Characters, Subwords or Series")
+        different = is_tuple(self.classes, str) and 1 < len(self.classes) == len(set(self.classes))
+        check(self, "classes", different, "a tuple of at least two different names")
+        check(self, "labels", self.labels in ("sequence", "step"), "'sequence' or 'step'")
+        check(self, "temperature", within(self.temperature, sys.float_info.min), "a finite number above 0")
+        whole = type(self.longest) is int and 0 <= self.longest <= MAX_SIZE
+        check(self, "longest", whole, f"an integer from 0 to {MAX_SIZE}")
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language model: step t reads the token before and gives the logits of token t. A text begins with id 0."""
+
+    input: Characters | Subwords
+
+    def __post_init__(self) -> None:
+        check(self, "input", isinstance(self.input, (Characters, Subwords)), "Characters or Subwords")
+
+
+def _check_vocabulary(owner: Words | Characters | Subwords) -> None:
+    words = owner.vocabulary
+    different = is_tuple(words, str) and 0 < len(words) == len(set(words)) and "" not in words
+    check(owner, "vocabulary", different, "a tuple of different words, none of them empty")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from interop.trained import random_model
 from safetensors.numpy import save_file
-from test_session import CHAINS, TWO_WAY, inputs, model_of
+from test_session import CHAINS, EVERY, POOLED, TWO_WAY, inputs, model_of
 
 from grus import Model, Session, load, quantize
 from grus.cli import main
@@ -19,7 +19,7 @@ from grus.export.c99.compiled import Compiled
 from grus.export.c99.plan import plan
 from grus.export.describe import describe, multiply_accumulates
 from grus.interop import torch as from_torch
-from grus.spec import GRU, Block, Bypass, Forecast, Linear, Mean, Residual, Spec
+from grus.spec import GRU, Block, Bypass, Classify, Forecast, Linear, Mean, Numeric, Residual, Series, Spec, Words
 
 Say = Callable[[str], str]
 
@@ -59,6 +59,30 @@ def test_c(say: Say, options: str) -> None:
     assert (Path("folder/c/net.bin").is_file(), Path("folder/c/c.c").is_file()) == (options != "", options == "")
     assert "self-test passed, 200 steps run: 600 numbers" in say("verify deep.safetensors folder/c")
     assert "c.bin" not in {p.name for p in Path("folder/c").iterdir()}  # nothing was left there
+
+
+def test_c_of_both_directions(say: Say) -> None:
+    assert "compiled, its self-test passed" in say("export two.safetensors --to c -o c")
+    assert "self-test passed, 200 steps run: 1,600 numbers" in say("verify two.safetensors c")
+
+
+def test_a_model_of_text(say: Say) -> None:
+    task = Classify(Words(("one", "two", "three", "four", "five", "six")), ("yes", "no"))
+    Model(Spec(POOLED["text"], task), model_of(*POOLED["text"]).arrays).save("text.safetensors")
+    assert "c.h, c.c, c_test.c, README.md, c_vocab.txt; compiled" in say("export text.safetensors --to c -o c")
+    assert '#define C_CLASSES { \\\n    "yes", \\\n    "no" \\\n}' in Path("c/c.h").read_text()
+    assert "200 steps run: 400 numbers" in say("verify text.safetensors c")
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    say("export text.safetensors --to onnx -o m.onnx")
+    assert "by its metadata made of this model" in say("verify text.safetensors m.onnx")
+
+
+def test_int8_of_a_classifier_of_series_reads_its_steps(say: Say) -> None:
+    blocks = (GRU(7, 5), Linear(5, 2))
+    series = Series(tuple(Numeric(f"channel {i}", 0.0, 1.0) for i in range(7)))
+    Model(Spec(blocks, Classify(series, ("yes", "no"))), model_of(*blocks).arrays).save("s.safetensors")
+    say("export s.safetensors --to c -o c --int8 --calibrate steps.csv --int8-model q.safetensors")
+    assert "allowed 0" in say("verify q.safetensors c")
 
 
 @pytest.mark.parametrize("steps", ["steps.csv", "steps.npy"])
@@ -138,7 +162,7 @@ def test_a_description() -> None:
     )
 
 
-@pytest.mark.parametrize("blocks", CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize("blocks", EVERY.values(), ids=EVERY)
 def test_operations_are_those_of_the_exported_code(blocks: tuple[Block, ...]) -> None:
     model = model_of(*blocks)
     assert multiply_accumulates(blocks) == plan(model.spec, model.arrays).multiply_accumulates
@@ -255,6 +279,7 @@ def test_weights_of_c_from_another_folder(say: Say, tmp_path: Path) -> None:
         ("verify m text.csv", ["'text.csv': is no export of Grus"]),
         ("verify m folder", ["'folder': holds 0 pairs of .h and .c"]),
         ("verify m text.csv --block 0", ["--block and --prefix are for"]),
+        ("export text --to c -o x --int8 --calibrate ids.csv", ["the spec has an Embedding"]),
         ("verify two cdir", ["the C has sizes (4, 6), the model (3, 8)"]),
         ("verify q cdir", ["the C has float32, the model int8 weights"]),
         ("verify q junk.onnx", ["the model is quantised"]),
@@ -267,6 +292,8 @@ def test_what_is_refused(failing: Callable[[str], str], tmp_path: Path, command:
     model_of(GRU(3, 4, bidirectional=True)).save(tmp_path / "two")
     model_of(GRU(4, 3), Linear(3, 2)).save(tmp_path / "deep")
     quantize(model, inputs((GRU(4, 6),))).save(tmp_path / "q")
+    model_of(*POOLED["text"]).save(tmp_path / "text")
+    (tmp_path / "ids.csv").write_text("1\n2\n3\n")
     (tmp_path / "text.csv").write_text("no numbers\n")
     (tmp_path / "t.pt").write_bytes(b"\x80\x04pickle")
     both = from_torch.save(model, "a") | from_torch.save(model, "b")

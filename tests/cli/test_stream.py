@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_session import CHAINS, inputs, model_of
+from test_session import CHAINS, POOLED, inputs, model_of
 
 from grus import Session
 from grus.cli import main
@@ -63,6 +63,19 @@ def test_json(feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
     y = np.array([json.loads(line) for line in captured.out.splitlines()], np.float32)
     assert y[:5].tobytes() == Y[:5].tobytes() and np.isnan(y[5:]).all()
     assert captured.err == "grus: since standard input, line 6 the state holds NaN, and so do answers from it on\n"
+
+
+def test_a_model_of_text_takes_ids(feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
+    model = model_of(*POOLED["text"])
+    model.save("text")
+    feed("3\n0\n6.0\n[1]\n7\n2\n")
+    assert main(["stream", "text"]) == 2
+    captured = capsys.readouterr()
+    y = [line.strip("[]").replace(",", " ").split() for line in captured.out.splitlines()]
+    right = Session(model).run(np.array([3, 0, 6, 1]).reshape(4, 1, 1))[0][:, 0]
+    assert np.array(y, np.float32).tobytes() == right.tobytes()
+    message = "grus: error: standard input, line 5: x has the id 7, expected integers from 0 to 6\n"
+    assert captured.err == message
 
 
 def test_each_step_is_answered_at_once(tmp_path: Path) -> None:

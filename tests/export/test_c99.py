@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from test_session import CHAINS, TWO_WAY, inputs, model_of
+from test_session import CHAINS, inputs, model_of
 from tests.export.compiled import CHECKED, CLANG, CORTEX_M, CORTEX_M_FPU, GCC, STRICT, Target, stream, targets
 from tolerance import check_float32
 
@@ -342,13 +342,6 @@ def test_examples_are_what_the_self_test_runs_on(tmp_path: Path) -> None:
     written = to_c99(model_of(GRU(3, 5)), tmp_path / "c", name="net", examples=examples)
     assert {p.name for p in written} == {"net.h", "net.c", "net_test.c", "README.md"}
     assert (tmp_path / "c" / "net_test.c").read_text().count("0.5f, 0.5f, 0.5f") == 2
-
-
-@pytest.mark.parametrize("blocks", TWO_WAY.values(), ids=TWO_WAY)
-def test_a_bidirectional_model_is_refused(blocks: tuple[Block, ...], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="bidirectional GRU, which reads the whole sequence .* no step to export"):
-        to_c99(model_of(*blocks), tmp_path / "c")
-    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -13,7 +13,7 @@ from implementations import as_model, baseline, case
 from implementations import exact as exact_answer
 from numpy.typing import NDArray
 from test_conformance import SIZES
-from test_session import CHAINS, TWO_WAY, inputs, model_of
+from test_session import CHAINS, POOLED, TWO_WAY, TWO_WAY_POOLED, inputs, model_of
 from tolerance import FLOOR, check_float32
 
 from grus import InputError, Model, Session, exact, quantize
@@ -26,7 +26,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
 Array = NDArray[Any]
-ALL = CHAINS | TWO_WAY
+ALL = CHAINS | POOLED | TWO_WAY | TWO_WAY_POOLED
 OPSETS = [14, 17, 18, 21]
 
 
@@ -48,20 +48,26 @@ def test_every_block_in_every_opset(blocks: tuple[Block, ...], opset: int, tmp_p
     assert [(o.domain, o.version) for o in proto.opset_import] == [("", opset)]
     ort, grus = session_of(tmp_path / "m.onnx"), Session(model)
     right, plain = (exact.run(blocks, model.arrays, x, dtype=d) for d in (np.float64, np.float32))
-    if blocks in TWO_WAY.values():
+    if blocks in (TWO_WAY | TWO_WAY_POOLED).values():
         y, *after = ort.run(None, {"x": x})
         assert len(after) == len(grus.run(x)[1].arrays)
     else:
         _, middle = grus.run(x[:5])
         zeros = grus.initial_state(4).arrays
         begin, *handed = ort.run(None, {"x": x[:5]} | states(zeros))
-        assert all(np.abs(a - b).max(initial=0) < 1e-6 for a, b in zip(handed, middle.arrays, strict=True))
+        check_states(handed, middle.arrays)
         rest, *after = ort.run(None, {"x": x[5:]} | states(tuple(handed)))
         check_float32("y", np.concatenate([begin, rest]), right, plain)
         y, *after = ort.run(None, {"x": x} | states(zeros))
     check_float32("y", y, right, plain)
-    for got, ours in zip(after, grus.run(x)[1].arrays, strict=True):
-        assert got.shape == ours.shape and np.abs(got - ours).max(initial=0) < 1e-6
+    check_states(after, grus.run(x)[1].arrays)
+
+
+def check_states(found: Sequence[Array], ours: Sequence[Array]) -> None:
+    """Those of a Pool are sums over the steps."""
+    for got, right in zip(found, ours, strict=True):
+        assert got.shape == right.shape
+        assert np.abs(got - right).max(initial=0) < 1e-6 * max(1, np.abs(right).max(initial=0))
 
 
 @pytest.mark.parametrize("size", [s for s in SIZES if s[0] * s[1]], ids=lambda s: "T{}-B{}-I{}-H{}".format(*s))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from grus.errors import InputError
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual, Spec, parameters
-from grus.torch.network import Network, from_model, to_model
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, Spec, parameters
+from grus.torch.network import Network, Regularisation, from_model, to_model
 
 CHAINS: dict[str, tuple[Block, ...]] = {
     "gru": (GRU(3, 5),),
@@ -20,7 +22,16 @@ CHAINS: dict[str, tuple[Block, ...]] = {
     "mean": (Mean(((GRU(3, 4), Linear(4, 2)), (Linear(3, 2),))), Activation(2, "tanh")),
     "nested": (Bypass(1, (Mean(((Residual((GRU(2, 2),)),), (Linear(2, 2),))), Linear(2, 3))), Linear(4, 1)),
     "reset before": (GRU(3, 4, reset_after=False), Linear(4, 1)),
+    "pool max": (GRU(3, 4), Pool(4, "max"), Linear(4, 2)),
+    "pool mean": (Linear(3, 4), Residual((Pool(4, "mean"),)), GRU(4, 3)),
+    "pool attention": (GRU(3, 4, bidirectional=True), Bypass(2, (Pool(6, "attention", 5),)), Linear(8, 2)),
 }
+TEXT = (Embedding(11, 6), GRU(6, 5, 2), Pool(5, "attention", 4), Linear(5, 6), Linear(6, 11))
+LENGTHS = torch.tensor([7, 1, 4, 6])
+
+
+def ids(steps: int = 7, batch: int = 4) -> torch.Tensor:
+    return torch.randint(0, 11, (steps, batch, 1)).float()
 
 
 @pytest.fixture(params=CHAINS)
@@ -120,6 +131,173 @@ def test_every_weight_learns(chain: tuple[Block, ...]) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0 or "relu" in str(chain), name
+
+
+def test_a_row_ends_where_it_ends(chain: tuple[Block, ...]) -> None:
+    network = Network(chain)
+    x = torch.randn(7, 4, 3)
+    last = network(x, last=True, lengths=LENGTHS)
+    every = network(x, lengths=LENGTHS)
+    for b, end in enumerate(LENGTHS.tolist()):
+        alone = network(x[:end, b : b + 1])
+        torch.testing.assert_close(every[:end, b : b + 1], alone)
+        torch.testing.assert_close(last[b : b + 1], alone[-1])
+    last.square().sum().backward()
+    mine = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    network.zero_grad()
+    for b, end in enumerate(LENGTHS.tolist()):
+        network(x[:end, b : b + 1], last=True).square().sum().backward()
+    torch.testing.assert_close(mine, [p.grad for p in network.parameters() if p.grad is not None])
+
+
+def test_what_stands_behind_a_row_matters_to_none(chain: tuple[Block, ...]) -> None:
+    network = Network(chain)
+    x = torch.randn(7, 4, 3)
+    right = network(x, last=True, lengths=LENGTHS)
+    x[torch.arange(7)[:, None] >= LENGTHS] = 1e9
+    assert torch.equal(network(x, last=True, lengths=LENGTHS), right)
+    assert torch.equal(network(x, lengths=torch.full((4,), 7)), network(x))
+
+
+def test_a_stream_goes_on(chain: tuple[Block, ...]) -> None:
+    network = Network(chain)
+    x = torch.randn(7, 4, 3)
+    if not network.streams:
+        with pytest.raises(InputError, match="bidirectional GRU, which reads whole sequences"):
+            network.stream(x)
+        return
+    outputs, state = [], None
+    for part in x.split([3, 0, 1, 3]):
+        y, state = network.stream(part, state)
+        outputs.append(y)
+    torch.testing.assert_close(torch.cat(outputs), network(x))
+    x.requires_grad_()
+    _, state = network.stream(x[:3])
+    y, _ = network.stream(x[3:], state)
+    mine = torch.autograd.grad(y.square().sum(), x)
+    torch.testing.assert_close(mine, torch.autograd.grad(network(x)[3:].square().sum(), x))
+
+
+def test_ids() -> None:
+    network = Network(TEXT)
+    x = ids()
+    weight = network.state_dict()["0.weight"]
+    assert torch.equal(Network.run(network, x, False, None), network(x.long()))
+    embedded = network[0](x)  # type: ignore[operator]
+    assert torch.equal(embedded, weight[x[..., 0].long()])
+    for wrong in (11.0, -1.0, 2.5, float("nan"), float("inf")):
+        x[3, 2] = wrong
+        with pytest.raises(InputError, match="no integer from 0 to 10, the rows of the Embedding"):
+            network(x)
+
+
+def test_words_drop_out_together() -> None:
+    network = Network((Embedding(11, 4),), regularisation=Regularisation(word_dropout=0.5))
+    x = ids(40, 8)
+    y, kept = network(x), network.eval()(x)
+    fate = {}
+    for word, got, whole in zip(x.flatten().tolist(), y.flatten(0, 1), kept.flatten(0, 1), strict=True):
+        assert torch.equal(got, 2 * whole) or not got.any()
+        assert fate.setdefault(word, bool(got.any())) == bool(got.any())
+    assert set(fate.values()) == {True, False}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_locked_dropout_is_one_mask_for_a_sequence(layers: int) -> None:
+    network = Network((GRU(3, 64, layers),), regularisation=Regularisation(dropout=0.5, locked=True))
+    zero = network(torch.randn(9, 4, 3)) == 0
+    assert torch.equal(zero.all(dim=0), zero.any(dim=0)) and 0.3 < float(zero.float().mean()) < 0.7
+    assert not torch.equal(zero[0, 0], zero[0, 1])
+    torch.manual_seed(1)
+    y, _ = network.stream(torch.randn(5, 2, 3))
+    assert torch.equal((y == 0).all(dim=0), (y == 0).any(dim=0))
+
+
+def test_locked_dropout_acts_between_layers() -> None:
+    network = Network((GRU(3, 8, 2),), regularisation=Regularisation(dropout=0.5, locked=True))
+    network[0].output_dropout = 0.9999  # type: ignore[union-attr]
+    assert network[0].dropout == 0  # type: ignore[union-attr]
+    seen = []
+    weight = network.get_parameter("0.weight_ih_l1")
+    network(torch.randn(5, 2, 3)).sum().backward()
+    seen.append(weight.grad)
+    assert seen[0] is not None and not seen[0].any()  # nothing reaches the second layer
+
+
+@pytest.mark.parametrize("option", ["dropout", "word_dropout", "input_dropout", "recurrent_dropout", "weight_drop"])
+def test_each_option_acts_in_training_alone(option: str) -> None:
+    network = Network(TEXT, regularisation=Regularisation(**{option: 0.5}))  # type: ignore[arg-type]
+    x = ids()
+    torch.manual_seed(0)
+    one = network(x)
+    assert not torch.equal(one, network(x))
+    torch.manual_seed(0)
+    assert torch.equal(one, network(x))
+    network.eval()
+    assert torch.equal(network(x), network(x))
+    assert torch.equal(network(x), from_model(to_model(network, Spec(TEXT))).eval()(x))
+
+
+def test_tied_weights() -> None:
+    network = Network(TEXT)
+    start = network.get_parameter("4.weight").clone()
+    network.tie(0, 4)
+    assert network.get_parameter("0.weight") is network.get_parameter("4.weight")
+    assert torch.equal(network.get_parameter("0.weight"), start)
+    assert list(network.state_dict()) == list(parameters(TEXT))
+    assert len(list(network.parameters())) == len(parameters(TEXT)) - 1
+    model = to_model(network, Spec(TEXT))
+    assert np.array_equal(model.arrays["0.weight"], model.arrays["4.weight"])
+    x = ids()
+    torch.testing.assert_close(from_model(model)(x), network(x))
+
+
+def test_float32_whatever_the_default() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        network = Network(TEXT, regularisation=Regularisation(0.1, True, 0.1))
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+        x = ids().float()
+        for y in (network(x), network(x, last=True, lengths=LENGTHS), network.stream(x)[0]):
+            assert y.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_mean_of_many_steps_in_mixed_precision() -> None:
+    network = Network((Linear(3, 4), Pool(4, "mean")))
+    x = torch.ones(1001, 2, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        right = network[0](x[0]).float()  # type: ignore[operator]
+        for y in (network(x, last=True), network(x)[-1], network(x, True, lengths=torch.tensor([1001, 777]))):
+            torch.testing.assert_close(y, right)
+
+
+X = torch.zeros(3, 2, 3)
+GRU_NETWORK = Network((GRU(3, 2),))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: GRU_NETWORK(X, lengths=[1, 2]), "lengths is list, expected a tensor of integers"),
+        (lambda: GRU_NETWORK(X, lengths=torch.tensor([1.0, 2.0])), r"lengths is torch.float32\(2,\)"),
+        (lambda: GRU_NETWORK(X, lengths=torch.tensor([1])), r"lengths is torch.int64\(1,\), expected .* \[2\]"),
+        (lambda: GRU_NETWORK(X, lengths=torch.tensor([1, 4])), "lengths are from 1 to 4, expected from 0 to 3"),
+        (lambda: GRU_NETWORK(X, True, lengths=torch.tensor([0, 3])), "lengths are from 0 to 3, expected from 1 to 3"),
+        (lambda: GRU_NETWORK.stream(X[0]), r"x has shape \(2, 3\), expected \(T, B, 3\)"),
+        (lambda: Network(TEXT).tie(0, 3), r"Embedding's weight is \(11, 6\), the Linear's \(6, 5\)"),
+        (lambda: Network(TEXT).tie(1, 4), "block 1 is GRU.*, expected a Embedding"),
+        (lambda: Network(TEXT).tie(0, 9), "block 9 is None, expected a Linear"),
+        (lambda: Network(TEXT, dropout=0.1, regularisation=Regularisation()), "dropout and regularisation are both"),
+        (lambda: Regularisation(locked=1), "locked is 1"),  # type: ignore[arg-type]
+        (lambda: Regularisation(weight_drop=1.0), "weight_drop is 1.0, expected a number from 0 to below 1"),
+        (lambda: Regularisation(word_dropout="0.1"), "word_dropout is '0.1'"),  # type: ignore[arg-type]
+    ],
+)
+def test_bad_input(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 2, 5), (1, 4, 2, 3)])

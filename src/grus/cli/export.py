@@ -25,7 +25,8 @@ examples:
 
 What is written is compared with the model at once: an ONNX file is run before it is kept, C is compiled and its
 self-test run where there is a compiler ($CC, or cc), weights are read back. Exit status 1 where they do not agree.
-onnx and c are the whole network; torch and keras hold GRUs alone, and --block names one of a larger network.
+onnx and c are the whole network; torch and keras hold GRUs alone, and --block names one of a larger network. The C is a
+function of one step, or with a bidirectional GRU of a whole sequence; with a model of text its vocabulary comes along.
 --calibrate takes inputs as the model will meet them: lines of numbers as for grus stream, a .npy file [T, I] or
 [T, B, I], or for a forecaster a table of series as for grus forecast predict.
 """
@@ -157,7 +158,9 @@ def _to_c(model: Model, options: argparse.Namespace) -> int:
 
 def calibration(model: Model, path: Path, options: argparse.Namespace) -> NDArray[Any]:
     """x [T, B, I] of a file: lines of numbers, a NumPy array, or a table of series for a forecaster."""
-    if model.spec.task is not None:
+    from grus.spec import Forecast
+
+    if isinstance(model.spec.task, Forecast):
         return _features(model, path, options)
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}")

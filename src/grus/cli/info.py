@@ -54,7 +54,7 @@ def text(model: Model, path: Path) -> str:
 hash          {model.hash}
 precision     {spec.precision}
 task          {task}
-a step        takes {spec.input_size:,} numbers, gives {spec.output_size:,}
+a step        takes {_input(model)}, gives {spec.output_size:,}
 parameters    {model.num_parameters:,}, {weights:,} bytes
 state         {_state(model)}
 operations    {2 * multiply_accumulates(spec.blocks):,} floating point operations a step
@@ -72,7 +72,23 @@ def _state(model: Model) -> str:
     return f"{numbers:,} numbers a stream, {size * numbers:,} bytes"
 
 
+def _input(model: Model) -> str:
+    from grus.spec import Embedding
+
+    first = model.spec.blocks[0]
+    if isinstance(first, Embedding):
+        return f"an id from 0 to {first.size - 1:,}"
+    return f"{model.spec.input_size:,} number{'s' * (model.spec.input_size > 1)}"
+
+
 def _task(task: Any) -> str:
-    shown = ("horizon", "window", "frequency", "season", "scale", "quantiles")
+    shown = ("horizon", "window", "frequency", "season", "scale", "quantiles", "labels", "longest", "temperature")
     given = {name: getattr(task, name) for name in shown if hasattr(task, name)}
-    return ", ".join([type(task).__name__, *(f"{name} {value!r}" for name, value in given.items())])
+    words = [type(task).__name__, *(f"{name} {value!r}" for name, value in given.items())]
+    if hasattr(task, "input"):
+        unit = "channels" if hasattr(task.input, "channels") else "ids"
+        words.insert(1, f"{type(task.input).__name__} of {task.input.size:,} {unit}")
+    if hasattr(task, "classes"):
+        names = ", ".join(task.classes[:8]) + ", …" * (len(task.classes) > 8)
+        words.insert(2, f"{len(task.classes):,} classes ({names})")
+    return ", ".join(words)

@@ -23,7 +23,8 @@ examples:
 A line is a step: the numbers the network takes, with commas or spaces between them, or as a JSON list. The answer is a
 line of the same kind, written before the next is read. Empty lines are left out.
 With --state the stream goes on from that file, if it is there, and leaves its state in it at its end (or Ctrl-C).
-A model with a task takes and gives what the network does: for a forecaster scaled features, not the series.
+A model with a task takes and gives what the network does: for a forecaster scaled features, not the series; for a
+model of text ids (whole numbers, line n of the vocabulary that grus export --to c writes is id n), not the text.
 """
 
 
@@ -57,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
     whole = True
     try:
         for line in lines(sys.stdin.buffer, model.spec.input_size, "standard input"):
-            y, state = session.step(line.values[None], state)
+            try:
+                y, state = session.step(line.values[None], state)
+            except InputError as error:
+                raise InputError(f"{line.where}: {error}") from None
             if whole and not all(np.isfinite(a).all() for a in state.arrays):
                 whole = False
                 print(f"grus: since {line.where} the state holds NaN, and so do answers from it on", file=sys.stderr)

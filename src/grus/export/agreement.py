@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from grus import exact
 from grus.model import Model
 from grus.quantized import Chain
+from grus.spec import Block, Bypass, Embedding, Mean, Residual
 
-__all__ = ["Agreement", "Expected", "random_inputs"]
+__all__ = ["Agreement", "Expected", "count_ids", "random_inputs"]
 
 Array = NDArray[Any]
 
@@ -55,11 +57,27 @@ class Expected:
 
 
 def random_inputs(model: Model, steps: int, batch: int, seed: int = 0) -> NDArray[np.float32]:
-    """x [T, B, I], normal; for a w8a16 model within what its inputs may be."""
-    x = np.random.default_rng(seed).normal(size=(steps, batch, model.spec.input_size))
+    """x [T, B, I], normal; ids where an Embedding reads them; for a w8a16 model within what its inputs may be."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(steps, batch, model.spec.input_size))
     if model.spec.precision != "float32":
         x = np.clip(x / 4, -0.9, 0.9) * np.ldexp(32768.0, -model.arrays["input.exponent"].astype(int))
+    if count := count_ids(model.spec.blocks):
+        x[..., 0] = rng.integers(0, count, x.shape[:2])
     return x.astype(np.float32)
+
+
+def count_ids(blocks: Sequence[Block]) -> int:
+    """How many ids the first feature may be, 0 where it is a number."""
+    match blocks[0]:
+        case Embedding():
+            return blocks[0].size
+        case Bypass() | Residual():
+            return count_ids(blocks[0].blocks)
+        case Mean():
+            return min((n for member in blocks[0].members if (n := count_ids(member))), default=0)
+        case _:
+            return 0
 
 
 def _largest(array: Array) -> float:

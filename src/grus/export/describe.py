@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual
 
 __all__ = ["describe", "multiply_accumulates"]
 
@@ -23,6 +23,11 @@ def describe(blocks: Sequence[Block], indent: str) -> str:
             case Linear() | Activation():
                 kind = block.function if isinstance(block, Activation) else "Linear"
                 lines.append(f"{indent}{kind}, {block.input_size} -> {block.output_size}")
+            case Embedding():
+                lines.append(f"{indent}Embedding, {block.size:,} ids -> {block.output_size}")
+            case Pool():
+                units = f" with {block.attention_size} units" if block.attention_size else ""
+                lines.append(f"{indent}{block.function}{units} over the steps so far, {block.size} -> {block.size}")
             case GRU():
                 layers = f", {block.num_layers} layers" if block.num_layers > 1 else ""
                 both = ", both directions" if block.bidirectional else ""
@@ -53,10 +58,12 @@ def multiply_accumulates(blocks: Sequence[Block]) -> int:
                 total += block.directions * per_direction
             case Linear():
                 total += block.input_size * block.output_size
+            case Pool():
+                total += block.attention_size * (block.size + 1)
             case Bypass() | Residual():
                 total += multiply_accumulates(block.blocks)
             case Mean():
                 total += sum(map(multiply_accumulates, block.members))
-            case Activation():
+            case Activation() | Embedding():
                 pass
     return total

@@ -6,7 +6,7 @@ Source of the operators: https://onnx.ai/onnx/operators/
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.export.agreement import Agreement, Expected, random_inputs
+from grus.export.onnx_pool import pool
 from grus.files import write_whole
 from grus.interop.onnx import save as gru_nodes
 from grus.model import Model
 from grus.session import Session
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, leaves
 
 __all__ = ["LEAST_OPSET", "prove", "state_names", "to_onnx"]
 
@@ -35,10 +36,11 @@ def to_onnx(model: Model, path: str | os.PathLike[str], *, opset: int = 17) -> A
     """Write ``model`` as an .onnx file, and say how well ONNX Runtime agrees with it.
 
     The graph takes ``x`` [time, batch, input_size] and, unless a GRU is bidirectional, ``state_0``, ``state_1``, …
-    [batch, hidden_size], a :class:`grus.Session`'s ``State.arrays`` in their order; it gives ``y`` [time, batch,
+    [batch, size], a :class:`grus.Session`'s ``State.arrays`` in their order; it gives ``y`` [time, batch,
     output_size] and the states after the last step, ``next_state_0``, …. Time and batch are free: with a time of 1
-    and the states handed on it is a stream's step. ``opset`` is that of the file, from 14 to the newest that the
-    package ``onnx`` knows. The metadata hold the spec (``grus.spec``) and the model's hash (``grus.hash``).
+    and the states handed on it is a stream's step. Ids for an Embedding are float32, as for a Session. ``opset`` is
+    that of the file, from 14 to the newest that the package ``onnx`` knows. The metadata hold the spec
+    (``grus.spec``) and the model's hash (``grus.hash``).
 
     Before anything is written ONNX Runtime runs the graph on random inputs, whole and step by step, and its results
     are held against the model's by the tolerance rule. Raises InputError where they differ, for a quantised model, for
@@ -72,7 +74,7 @@ def build(model: Model, opset: int) -> bytes:
     size = sum(array.nbytes for array in model.arrays.values())
     if size >= MOST_BYTES:
         raise InputError(f"the weights have {size:,} bytes, and no ONNX file is larger than {MOST_BYTES:,}")
-    graph = _Graph(model)
+    graph = Graph(model)
     opsets = [helper.make_opsetid("", opset)]
     proto = helper.make_model(
         graph.proto(),
@@ -135,15 +137,28 @@ def _compared(model: Model, runtime: Any) -> Agreement:
             steps.append(y_t)
         found.append(expected.compare(np.concatenate(steps)))
         ends.append(state)
-    # a state is what a GRU gives: its error is of the kind of y's, and it lies within -1 and 1
     pairs = [pair for e in ends for pair in zip(e, after.arrays, strict=True)]
-    error = max((float(np.abs(a - b).max(initial=0)) for a, b in pairs), default=0.0)
+    sums = [*_sums(model.spec.blocks)] * len(ends)
+    error = max((_error(*pair, len(x) if sum_ else 1) for pair, sum_ in zip(pairs, sums, strict=True)), default=0.0)
     found.append(Agreement(error, 2 * expected.allowed, sum(a.size for a, _ in pairs)))
     worst = max(found, key=lambda a: a.error / a.allowed if a.error == a.error else np.inf)
     return Agreement(worst.error, worst.allowed, sum(a.numbers for a in found))
 
 
-class _Graph:
+def _error(found: Array, right: Array, unit: float) -> float:
+    return float(np.abs(found - right).max(initial=0)) / max(unit, float(np.abs(right).max(initial=0)))
+
+
+def _sums(blocks: Sequence[Block]) -> Iterator[bool]:
+    """For each state: whether it is a sum over the steps, in which errors add up, or what a GRU gives, within ±1."""
+    for block in leaves(blocks):
+        if isinstance(block, GRU):
+            yield from [False] * (block.num_layers * block.directions)
+        if isinstance(block, Pool):
+            yield True
+
+
+class Graph:
     """The graph while it is built: values are named by where in the model they arise."""
 
     def __init__(self, model: Model) -> None:
@@ -199,6 +214,10 @@ class _Graph:
                 if not block.bias:
                     return y
                 return self.node("Add", [y, self.constant(f"{name}.bias", self.model.arrays[f"{name}.bias"])], name)
+            case Embedding():
+                return self.embedding(name, x)
+            case Pool():
+                return pool(self, block, name, x)
             case Activation():
                 return self.node({"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[block.function], [x], name)
             case Bypass():
@@ -212,15 +231,26 @@ class _Graph:
                 members = [self.chain(member, f"{name}.{i}.", x) for i, member in enumerate(block.members)]
                 return self.node("Mean", members, name)
 
+    def state(self, size: int) -> tuple[str, str]:
+        """One more state; its names before and after."""
+        self.states.append(size)
+        return state_names(len(self.states))[-1]
+
+    def embedding(self, name: str, x: str) -> str:
+        from onnx import TensorProto
+
+        ids = self.node("Cast", [x], f"{name}.ids", to=TensorProto.INT64)
+        flat = self.node("Squeeze", [ids, self.constant("axis_of_features", np.array([2]))], f"{name}.flat")
+        return self.node("Gather", [self.constant(f"{name}.weight", self.model.arrays[f"{name}.weight"]), flat], name)
+
     def gru(self, block: GRU, name: str, x: str) -> str:
         features = self.constant("axis_of_directions", np.array([0]))
         for layer, node in enumerate(gru_nodes(self.model, block=name)):
             at = f"{name}.l{layer}"
             weights = {k: getattr(node, k) for k in ("W", "R", "B")}
             inputs = [x, *("" if a is None else self.constant(f"{at}.{k}", a) for k, a in weights.items()), ""]
-            first, two = len(self.states), block.bidirectional
-            self.states += [block.hidden_size] * block.directions
-            names = state_names(len(self.states))[first:]
+            two = block.bidirectional
+            names = [self.state(block.hidden_size) for _ in range(block.directions)]
             if self.streams:
                 inputs.append(self.node("Unsqueeze", [names[0][0], features], f"{at}.initial_h"))
             while not inputs[-1]:

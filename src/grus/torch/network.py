@@ -7,139 +7,98 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from grus.errors import InputError
 from grus.model import Model
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual, Spec
-from grus.torch.layer import GRU as Layer
+from grus.spec import Block, Embedding, Linear, Spec, parameters
+from grus.torch.modules import Builder, Chain, Regularisation
 
-__all__ = ["Network", "from_model", "to_model"]
+__all__ = ["Network", "Regularisation", "from_model", "to_model"]
 
 
-class Network(nn.ModuleList):
+class Network(Chain):
     """The chain of ``blocks`` as a module; its state_dict has the keys and shapes of ``spec.parameters(blocks)``.
 
-    ``dropout`` acts on the output of every GRU layer while training. It is no part of the model: a spec does not know
-    it. Weights start as PyTorch starts each layer, drawn from its global generator; they are float32, as a Model's
-    are, whatever PyTorch's default is.
+    ``regularisation`` acts while training and is no part of the model: a spec does not know it. ``dropout=p`` is short
+    for ``regularisation=Regularisation(dropout=p)``. Weights start as PyTorch starts each layer, drawn from its global
+    generator, and those of an Embedding as N(0, 0.1²); they are float32, as a Model's are, whatever PyTorch's default.
+
+    ``recurrent(block, dropout)`` builds another module in the place of every GRU block, for comparisons; it has ``run``
+    and ``stream`` as ``grus.torch.modules`` says, and its own dropout between its layers, while that on its output is
+    the Network's. Such a network cannot become a Model. ``grus.torch.peers`` has some.
     """
 
-    def __init__(self, blocks: Sequence[Block], *, dropout: float = 0.0) -> None:
-        if not 0 <= dropout < 1:
-            raise InputError(f"dropout is {dropout!r}, expected a number from 0 to below 1")
-        super().__init__(_module(block, dropout) for block in blocks)
-        self.blocks = tuple(blocks)
-        recurrent = [index for index, block in enumerate(blocks) if _is_recurrent(block)]
-        self.last_recurrent = recurrent[-1] if recurrent else -1
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        *,
+        regularisation: Regularisation | None = None,
+        dropout: float = 0.0,
+        recurrent: Builder | None = None,
+    ) -> None:
+        if regularisation is not None and dropout:
+            raise InputError("dropout and regularisation are both given, expected one of them")
+        super().__init__(blocks, regularisation or Regularisation(dropout=dropout), recurrent)
+        self.streams = not any("_reverse" in name for name in parameters(blocks))
 
-    def forward(self, x: Tensor, last: bool = False) -> Tensor:
-        """y [T, B, O] for x [T, B, I]; with ``last``, y [B, O] of the last step alone.
+    def forward(self, x: Tensor, last: bool = False, *, lengths: Tensor | None = None) -> Tensor:
+        """y [T, B, O] for x [T, B, I]; with ``last``, y [B, O] of each row's own last step.
 
-        ``last`` saves work: behind the last recurrent block no other step is computed.
-        Raises InputError when x has another shape, or no step although ``last`` asks for one.
+        ``last`` saves work: behind the last block that looks back no other step is computed. ``lengths``, integers [B]
+        on the CPU: row b has the first lengths[b] steps of x, the reverse direction begins at its own end, and y behind
+        it may be anything. Raises InputError when x has another shape, or an id that is not in an Embedding's table;
+        for lengths that are not from 0 to T; and for a row without a step although ``last`` asks for one.
         """
-        if x.ndim != 3 or x.shape[2] != self.blocks[0].input_size or (last and x.shape[0] == 0):
-            steps = "T > 0" if last else "T"
-            raise InputError(f"x has shape {tuple(x.shape)}, expected ({steps}, B, {self.blocks[0].input_size})")
-        y = self.run(x, last)
+        inputs = self.blocks[0].input_size
+        if x.ndim != 3 or x.shape[2] != inputs or (last and x.shape[0] == 0):
+            raise InputError(f"x has shape {tuple(x.shape)}, expected ({'T > 0' if last else 'T'}, B, {inputs})")
+        y = self.run(x, last, None if lengths is None else _checked(lengths, x, last))
         return y[-1] if last else y
 
-    def run(self, x: Tensor, last: bool) -> Tensor:
-        """As forward, but with ``last`` the one step keeps its axis: [1, B, O]."""
-        for index, module in enumerate(self):
-            if last and index > self.last_recurrent:
-                x = x[-1:]
-            x = cast(Any, module).run(x, last and index >= self.last_recurrent)
-        return x
+    def stream(self, x: Tensor, state: Any = None) -> tuple[Tensor, list[Tensor]]:
+        """y [T, B, O] for x [T, B, I] that goes on from ``state``, and the state after it.
+
+        A state is a list of tensors in the order and shapes of ``grus.State.arrays``; None for the beginning. It has
+        its history: detach it where gradients shall not go back beyond x. Raises InputError when x has another shape,
+        and for a bidirectional network.
+        """
+        inputs = self.blocks[0].input_size
+        if x.ndim != 3 or x.shape[2] != inputs:
+            raise InputError(f"x has shape {tuple(x.shape)}, expected (T, B, {inputs})")
+        if not self.streams:
+            raise InputError("the network has a bidirectional GRU, which reads whole sequences: it cannot be streamed")
+        return super().stream(x, state)
+
+    def tie(self, embedding: int, linear: int) -> None:
+        """Let the Linear block with the index ``linear`` share the weight of the Embedding with that index.
+
+        Both keep their names in the state_dict. The weight starts as the Linear's did: as logits that are small. Press
+        and Wolf 2017, Using the output embedding to improve language models, arXiv:1608.05859.
+        Raises InputError unless the two are an Embedding and a Linear with a weight of the same shape.
+        """
+        modules, shapes = cast(Any, self), []
+        for index, kind in ((embedding, Embedding), (linear, Linear)):
+            block = self.blocks[index] if 0 <= index < len(self.blocks) else None
+            if not isinstance(block, kind):
+                raise InputError(f"block {index} is {block}, expected a {kind.__name__}")
+            shapes.append(tuple(modules[index].weight.shape))
+        if shapes[0] != shapes[1]:
+            raise InputError(f"the Embedding's weight is {shapes[0]}, the Linear's {shapes[1]}: expected equal shapes")
+        modules[embedding].weight = modules[linear].weight
 
 
-class _GRU(Layer):
-    def __init__(self, block: GRU, dropout: float) -> None:
-        super().__init__(
-            block.input_size,
-            block.hidden_size,
-            block.num_layers,
-            bias=block.bias,
-            dropout=dropout if block.num_layers > 1 else 0.0,
-            bidirectional=block.bidirectional,
-            reset_after=block.reset_after,
-            dtype=torch.float32,
-        )
-        self.output_dropout = dropout
-
-    def run(self, x: Tensor, last: bool) -> Tensor:
-        y, _ = self(x)
-        y = y[-1:] if last else y
-        return nn.functional.dropout(y, self.output_dropout, self.training) if self.output_dropout else y
-
-
-class _Linear(nn.Linear):
-    def run(self, x: Tensor, last: bool) -> Tensor:
-        return self(x)  # type: ignore[no-any-return]
-
-
-class _Activation(nn.Module):
-    def __init__(self, block: Activation) -> None:
-        super().__init__()
-        self.function = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[block.function]
-
-    def run(self, x: Tensor, last: bool) -> Tensor:
-        return self.function(x)
-
-
-class _Bypass(Network):
-    def __init__(self, block: Bypass, dropout: float) -> None:
-        super().__init__(block.blocks, dropout=dropout)
-        self.size = block.size
-
-    def run(self, x: Tensor, last: bool) -> Tensor:
-        through, around = x[..., : -self.size], x[..., -self.size :]
-        return torch.cat([super().run(through, last), around[-1:] if last else around], dim=-1)
-
-
-class _Residual(Network):
-    def __init__(self, block: Residual, dropout: float) -> None:
-        super().__init__(block.blocks, dropout=dropout)
-
-    def run(self, x: Tensor, last: bool) -> Tensor:
-        return (x[-1:] if last else x) + super().run(x, last)
-
-
-class _Mean(nn.ModuleList):
-    def __init__(self, block: Mean, dropout: float) -> None:
-        super().__init__(Network(member, dropout=dropout) for member in block.members)
-
-    def run(self, x: Tensor, last: bool) -> Tensor:
-        return torch.stack([cast(Network, member).run(x, last) for member in self]).mean(dim=0)
-
-
-def _module(block: Block, dropout: float) -> nn.Module:
-    match block:
-        case GRU():
-            return _GRU(block, dropout)
-        case Linear():
-            return _Linear(block.input_size, block.output_size, bias=block.bias, dtype=torch.float32)
-        case Activation():
-            return _Activation(block)
-        case Bypass():
-            return _Bypass(block, dropout)
-        case Residual():
-            return _Residual(block, dropout)
-        case Mean():
-            return _Mean(block, dropout)
-
-
-def _is_recurrent(block: Block) -> bool:
-    match block:
-        case GRU():
-            return True
-        case Bypass() | Residual():
-            return any(map(_is_recurrent, block.blocks))
-        case Mean():
-            return any(_is_recurrent(inner) for member in block.members for inner in member)
-        case _:
-            return False
+def _checked(lengths: Tensor, x: Tensor, last: bool) -> Tensor | None:
+    """None where every row has all steps."""
+    if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.shape != x.shape[1:2]:
+        got = f"{lengths.dtype}{tuple(lengths.shape)}" if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise InputError(f"lengths is {got}, expected a tensor of integers [{x.shape[1]}]")
+    if not len(lengths):
+        return None
+    shortest, longest = (int(end) for end in lengths.aminmax())
+    if shortest < int(last) or longest > len(x):
+        raise InputError(f"lengths are from {shortest} to {longest}, expected from {int(last)} to {len(x)}")
+    return None if shortest == len(x) else lengths
 
 
 def to_model(network: Network, spec: Spec) -> Model:

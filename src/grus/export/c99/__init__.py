@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from grus.errors import InputError
+from grus.export.agreement import count_ids, random_inputs
 from grus.export.c99.files import Export
 from grus.export.c99.folder import write_folder
 from grus.model import Model
@@ -36,8 +37,8 @@ def to_c99(
     them are used; by default random ones.
 
     The directory is written whole or not at all; an earlier export in it, and what was built there, is replaced.
-    Raises InputError for a bidirectional model, which has no step, for a name that is none in C, for examples of
-    another shape, and for a directory that holds anything else.
+    A bidirectional model is exported as a function over whole sequences, any other as one of a step. Raises InputError
+    for a name that is none in C, for examples of another shape, and for a directory that holds anything else.
     """
     if not isinstance(model, Model):
         raise InputError(f"model is a {type(model).__name__}, expected a grus.Model: grus.load(path) reads one")
@@ -45,10 +46,10 @@ def to_c99(
     name = _identifier(target, name)
     if weights not in ("source", "file"):
         raise InputError(f"weights is {weights!r}, expected 'source' or 'file'")
-    steps = _random(model) if examples is None else _checked(examples, model.spec.input_size)
+    steps = random_inputs(model, STEPS, 1)[:, 0] if examples is None else _checked(examples, model)
     export = Export(model, name, weights == "file", steps, version("grus"))
     built = (f"{name}.o", f"{name}_test", f"{name}_test.o", f"{name}_test.exe", "a.out")
-    return write_folder(target, export.files(), optional=(f"{name}.bin", *built))
+    return write_folder(target, export.files(), optional=(f"{name}.bin", f"{name}_vocab.txt", *built))
 
 
 def _identifier(target: Path, name: str | None) -> str:
@@ -61,18 +62,15 @@ def _identifier(target: Path, name: str | None) -> str:
     return chosen
 
 
-def _random(model: Model) -> NDArray[np.float32]:
-    x = np.random.default_rng(0).normal(size=(STEPS, model.spec.input_size))
-    if model.spec.precision != "float32":  # well within what its inputs may be
-        x = np.clip(x / 4, -0.9, 0.9) * np.ldexp(32768.0, -model.arrays["input.exponent"].astype(int))
-    return x.astype(np.float32)
-
-
-def _checked(examples: ArrayLike, input_size: int) -> NDArray[np.float32]:
+def _checked(examples: ArrayLike, model: Model) -> NDArray[np.float32]:
+    input_size, ids = model.spec.input_size, count_ids(model.spec.blocks)
     x: NDArray[Any] = np.asarray(examples)
     if x.ndim != 2 or x.shape[1] != input_size or not len(x) or x.dtype.kind not in "fiu":
         raise InputError(f"examples have shape {x.shape}, expected (T, {input_size}) with at least one step")
     x = x[:64].astype(np.float32)
     if not np.isfinite(x).all():
         raise InputError("examples hold NaN or infinity, expected inputs as the model will meet them")
+    wrong = x[(x[:, 0] < 0) | (x[:, 0] >= ids) | (x[:, 0] % 1 > 0), 0] if ids else x[:0]
+    if len(wrong):
+        raise InputError(f"examples hold the id {wrong[0]:g}, expected integers from 0 to {ids - 1}")
     return x

@@ -1,4 +1,4 @@
-"""Compiling an exported folder on this machine, and running its self-test and its step."""
+"""Compiling an exported folder on this machine, and running its self-test and its function."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ DRIVER = """\
     return fflush(stdout);
 }}
 """
+WHOLE = """\
+#include "{name}.h"
+#include <stdio.h>
+#define STEPS ((size_t){steps})
+{globals}static float x[STEPS * {NAME}_INPUT_SIZE], y[STEPS * {NAME}_OUTPUT_SIZE], work[{NAME}_WORK_SIZE(STEPS)];
+int main(void)
+{{
+{locals}
+    if (fread(x, sizeof x, 1, stdin) != 1) {{
+        return 2;
+    }}
+    {step}
+    fwrite(y, sizeof y, 1, stdout);
+    return fflush(stdout);
+}}
+"""
 LOAD = """\
     FILE *file = fopen("{path}", "rb");
     if (file == NULL || fread(&weights, sizeof weights, 1, file) != 1 || !{name}_check(&weights)) {{
@@ -50,7 +66,8 @@ class SelfTestFailed(InputError):
 class Compiled:
     """The export in ``folder``, in which nothing is written. ``compiler`` is a command; by default $CC, or cc.
 
-    fixed: int8 weights. in_file: weights in a file of their own. Raises InputError for a folder that is no export.
+    fixed: int8 weights. in_file: weights in a file of their own. whole: it takes whole sequences, and has no step.
+    Raises InputError for a folder that is no export.
     """
 
     def __init__(self, folder: Path, compiler: str | None = None) -> None:
@@ -62,6 +79,7 @@ class Compiled:
         self.name = found[0]
         header = (folder / f"{self.name}.h").read_text(encoding="utf-8", errors="replace")
         self.fixed, self.in_file = f"{self.name}_quantize(" in header, f"}} {self.name}_weights;" in header
+        self.whole = f"void {self.name}_run(" in header
         sizes = re.findall(rf"^#define {self.name.upper()}_(?:INPUT|OUTPUT)_SIZE (\d{{1,9}})$", header, re.M)
         if len(sizes) != 2:
             raise InputError(f"has no sizes in {self.name}.h, which every export has")
@@ -81,27 +99,32 @@ class Compiled:
             _run("the self-test", [program, *weights], place, failed=SelfTestFailed)
 
     def stream(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One stream from its beginning: x [T, I] to y [T, O], a step at a time."""
+        """One sequence from its beginning: x [T, I] to y [T, O], a step at a time, or whole where there is no step."""
+        if not len(x):
+            return np.zeros((0, self.output_size), np.float32)
         with TemporaryDirectory() as place:
             driver = Path(place) / "driver.c"
-            driver.write_text(self._driver(), encoding="utf-8")
-            out = _run("the step", [self._build(Path(place), driver)], place, np.ascontiguousarray(x).tobytes())
+            driver.write_text(self._driver(len(x)), encoding="utf-8")
+            out = _run("the network", [self._build(Path(place), driver)], place, np.ascontiguousarray(x).tobytes())
         if len(out) != 4 * len(x) * self.output_size:
-            raise InputError(f"the step gave {len(out):,} bytes, expected {4 * len(x) * self.output_size:,}")
+            raise InputError(f"the network gave {len(out):,} bytes, expected {4 * len(x) * self.output_size:,}")
         return np.frombuffer(out, np.float32).reshape(len(x), self.output_size)
 
-    def _driver(self) -> str:
+    def _driver(self, steps: int) -> str:
         name, big = self.name, self.name.upper()
-        step, locals_, globals_ = f"{name}_step(&state, x, y);", "", ""
+        arguments = "x, STEPS, y, work" if self.whole else "&state, x, y"
+        call = f"{name}_{'run' if self.whole else 'step'}"
+        step, locals_, globals_ = f"{call}({arguments});", "", ""
         if self.in_file:
             path = str(self.folder / f"{name}.bin").replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
-            step, locals_ = f"{name}_step(&weights, &state, x, y);", LOAD.format(path=path, name=name)
+            step, locals_ = f"{call}(&weights, {arguments});", LOAD.format(path=path, name=name)
             globals_ = f"static {name}_weights weights;\n"
         if self.fixed:
             step = step.replace("x, y", "q_x, q_y")
             step = f"{name}_quantize(x, q_x);\n        {step}\n        {name}_dequantize(q_y, y);"
             locals_ = f"    static int16_t q_x[{big}_INPUT_SIZE], q_y[{big}_OUTPUT_SIZE];\n{locals_}"
-        return DRIVER.format(name=name, NAME=big, step=step, locals=locals_, globals=globals_)
+        template = WHOLE if self.whole else DRIVER
+        return template.format(name=name, NAME=big, steps=steps, step=step, locals=locals_, globals=globals_)
 
     def _build(self, work: Path, main: Path) -> str:
         if not self.buildable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import textwrap
 import zlib
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from grus import exact
 from grus.export.c99.fixed import Fixed
-from grus.export.c99.plan import plan
+from grus.export.c99.plan import Operation, plan
 from grus.export.c99.readme import readme
 from grus.export.c99.single import Single
+from grus.export.c99.tasks import classes, vocabulary
 from grus.export.c99.text import fill, numbers
 from grus.export.describe import describe
 from grus.model import Model
@@ -26,6 +28,19 @@ __all__ = ["Export"]
 Array = NDArray[Any]
 
 MAGIC = 0x53555247  # "GRUS"
+STEP = """\
+ * A {name}_state holds all that one stream remembers; it is the caller's, and may be copied and saved as it is.
+ * Nothing else changes, so that any number of streams and threads may run at once."""
+WHOLE = """\
+ * The network reads a sequence in both directions, so that there is no step: it is given as a whole.
+ * Nothing is kept from call to call, so that any number of threads may run at once."""
+PASS = {  # what a pass is given: its parameter, and what stands there in the call
+    "w": ("const {name}_weights *w", "w"),
+    "s": ("states *s", "&s"),
+    "x": ("const float *restrict x", "x + t * {X}"),
+    "y": ("float *restrict y", "y + t * {Y}"),
+    "scratch": ("float *restrict scratch", "work + t * {K}"),
+}
 C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
 
 
@@ -57,6 +72,11 @@ class Export:
     def state_bytes(self) -> int:
         return (2 if self.fixed else 4) * sum(self.plan.states.values()) or 1
 
+    @property
+    def work(self) -> int:
+        """Floats of work memory for each step of a run; C has no arrays of none."""
+        return max(1, self.plan.scratch)
+
     def files(self) -> dict[str, bytes]:
         texts = {
             f"{self.name}.h": self.header(),
@@ -65,27 +85,44 @@ class Export:
             "README.md": readme(self),
         }
         files = {name: text.encode() for name, text in texts.items()}
+        words = vocabulary(self.model.spec.task)
+        if words is not None:
+            files[f"{self.name}_vocab.txt"] = words
         return files | {f"{self.name}.bin": self.blob()} if self.in_file else files
 
     def fill(self, template: str, **values: object) -> str:
         return fill(template, name=self.name, NAME=self.name.upper(), version=self.version, **values)
 
     def header(self) -> str:
-        members = [f"    {self.code.number} {name}[{size}];" for name, size in self.plan.states.items()]
+        whole, big = self.plan.whole, self.name.upper()
+        sizes = f"#define {big}_STATE_BYTES {self.state_bytes}"
+        if whole:
+            sizes = f"#define {big}_WORK_SIZE(steps) ({self.work} * (size_t)(steps)) /* floats */"
         return self.fill(
             "header.h",
+            what="whole sequences" if whole else "one step",
+            about=WHOLE if whole else STEP.format(name=self.name),
+            both=", both ways" if whole else "",
             blocks=describe(self.model.spec.blocks, " *   "),
             input_size=self.model.spec.input_size,
             output_size=self.model.spec.output_size,
-            state_bytes=self.state_bytes,
+            sizes=sizes,
             weight_bytes=self.weight_bytes,
             macs=self.plan.multiply_accumulates,
-            state="\n".join(members) or "    unsigned char none; /* no block remembers anything */",
+            task=classes(self.model.spec.task, self.name),
             weights=self.fill("header_weights.h", members=self._members()) if self.in_file else "",
-            w_parameter=self._w_parameter,
-            number=self.code.number,
+            interface=self.fill(
+                "header_run.h" if whole else "header_step.h",
+                state=self._states(),
+                w_parameter=self._w_parameter,
+                number=self.code.number,
+            ),
             conversions=self.fill("header_conversions.h") if self.fixed else "",
         )
+
+    def _states(self) -> str:
+        members = [f"    {self.code.number} {name}[{size}];" for name, size in self.plan.states.items()]
+        return "\n".join(members) or "    unsigned char none; /* no block remembers anything */"
 
     @property
     def _w_parameter(self) -> str:
@@ -101,9 +138,7 @@ class Export:
             "source.c",
             functions=functions,
             weights=self._check() if self.in_file else self._constants(),
-            w_parameter=self._w_parameter,
-            number=self.code.number,
-            body=self._body(),
+            public=self._run() if self.plan.whole else self._step(),
         )
         return text + ("\n" + self._conversions() if self.fixed else "")
 
@@ -119,19 +154,58 @@ class Export:
         checksum = struct.unpack_from("<I", blob, 4)[0]
         return self.fill("source_check.c", bytes=len(blob), magic=MAGIC, checksum=checksum)
 
-    def _body(self) -> str:
+    def _step(self) -> str:
         statements = self.code.statements()
         lines = []
         if self.plan.scratch:
             lines.append(f"{self.code.number} scratch[{self.plan.scratch}]; /* what blocks hand on */")
-        if self.weights and not self.in_file:
-            lines.append("const struct weights *const w = &weights;")
-        if any("for (i" in s for s in statements):
-            lines.append("size_t i;")
+        lines += self._locals(statements)
         lines += [""] if lines else []
         lines += ["(void)s;"] if not self.plan.states else []
         lines += ["(void)w;"] if self.in_file and not self.weights else []
-        return textwrap.indent("\n".join([*lines, *statements]), "    ")
+        body = textwrap.indent("\n".join([*lines, *statements]), "    ")
+        return self.fill("source_step.c", w_parameter=self._w_parameter, number=self.code.number, body=body)
+
+    def _locals(self, statements: list[str]) -> list[str]:
+        lines = []
+        if not self.in_file and any("w->" in s for s in statements):
+            lines.append("const struct weights *const w = &weights;")
+        if any("for (i" in s for s in statements):
+            lines.append("size_t i;")
+        return lines
+
+    def _run(self) -> str:
+        """The public function over whole sequences, and before it a function for each pass."""
+        passes, loops = [], []
+        for number, (reverse, operations) in enumerate(self.plan.passes):
+            text, call = self._pass(f"pass_{number}", reverse, operations)
+            passes.append(text)
+            head = "for (t = steps; t-- > 0;)" if reverse else "for (t = 0; t < steps; ++t)"
+            loops.append(f"    {head} {{\n        {call}\n    }}")
+        return self.fill(
+            "source_run.c",
+            state=self._states(),
+            passes="\n".join(passes),
+            w_parameter=self._w_parameter,
+            loops="\n".join(loops),
+        )
+
+    def _pass(self, function: str, reverse: bool, operations: list[Operation]) -> tuple[str, str]:
+        """The function for one step of a pass, and the call of it."""
+        statements = self.code.statements(operations)
+        used = [name for name in PASS if any(re.search(rf"\b{name}\b", s) for s in statements)]
+        if not self.in_file and "w" in used:
+            used.remove("w")
+        sizes = {"X": self.model.spec.input_size, "Y": self.model.spec.output_size, "K": self.work}
+        types, values = zip(*(PASS[name] for name in used), strict=True)
+        lines = self._locals(statements)
+        return self.fill(
+            "source_pass.c",
+            order="from the last step to the first" if reverse else "from the first step to the last",
+            function=function,
+            parameters=", ".join(types).format(name=self.name),
+            body=textwrap.indent("\n".join([*lines, *[""] * bool(lines), *statements]), "    "),
+        ), f"{function}({', '.join(values).format(**sizes)});"
 
     def _conversions(self) -> str:
         one = np.float32(1)
@@ -167,7 +241,8 @@ class Export:
         right = exact.run(spec.blocks, arrays, x[:, None])[:, 0]
         plain = exact.run(spec.blocks, arrays, x[:, None], dtype=np.float32)[:, 0]
         allowed = 2 * np.abs(plain - right).max() + 2.0**-21 * max(1.0, np.abs(right).max())
-        return self.fill("test_single.c", expected=_rows(right.astype(np.float32)), allowed=float(allowed), **values)
+        template = "test_whole.c" if self.plan.whole else "test_single.c"
+        return self.fill(template, expected=_rows(right.astype(np.float32)), allowed=float(allowed), **values)
 
 
 def _rows(array: Array) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.export.c99.plan import Activate, Add, Copy, Gru, MatVec, Operation, Plan
+from grus.export.c99.plan import Activate, Add, Copy, Gather, Gru, MatVec, Operation, Plan, Pooling
 from grus.export.c99.text import fill, loops, numbers, used
 from grus.quantized import GUARD, Dense, Recurrent, alignment, table, to_gate
 
@@ -44,7 +44,7 @@ class Fixed:
         return {name: np.ascontiguousarray(array).reshape(-1) for name, array in ordered}
 
     def _recurrent(self, op: Gru) -> Recurrent:
-        return Recurrent.of(op.block, self.arrays, op.name, op.layer)
+        return Recurrent.of(op.block, self.arrays, op.name, int(op.layer.removeprefix("l")))
 
     def functions(self) -> list[str]:
         """The static functions that the operations call, each once, and the tables of shifts."""
@@ -65,8 +65,9 @@ class Fixed:
         helpers = used(fill("fixed_helpers.c", table=numbers(table())), "".join([*own, *self.lines]))
         return [fill("fixed_guard.c"), *helpers, *own] if helpers else own
 
-    def statements(self) -> list[str]:
-        return self.lines
+    def statements(self, operations: Sequence[Operation] | None = None) -> list[str]:
+        """The calls of ``operations``, by default of all of the plan."""
+        return self.lines if operations is None else [self._statement(op) for op in operations]
 
     def _statement(self, op: Operation) -> str:
         match op:
@@ -84,6 +85,8 @@ class Fixed:
                 return _loop(op.y.size, f"{op.y.at('i')} = {self._activation(op)};")
             case Add():
                 return self._add(op)
+            case Gather() | Pooling():
+                raise AssertionError("grus.quantized.layout refuses these blocks")
 
     def _activation(self, op: Activate) -> str:
         value = op.x.at("i")

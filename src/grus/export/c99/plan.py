@@ -1,6 +1,8 @@
 """A spec's blocks as the operations of one step, in order, each on numbered places in memory.
 
-Both precisions share the plan; ``single`` and ``fixed`` turn its operations into C.
+Both precisions share the plan; ``single`` and ``fixed`` turn its operations into C. With a bidirectional GRU there is
+no step: then every step of the sequence has places of its own, the operations go over the sequence in passes, and a
+layer's states are copied to where the passes after it find them.
 """
 
 from __future__ import annotations
@@ -12,11 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.errors import InputError
 from grus.quantized import exponents_after
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual, Spec
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, Spec
 
-__all__ = ["Activate", "Add", "Copy", "Gru", "MatVec", "Operation", "Plan", "Tensor", "plan"]
+__all__ = ["Activate", "Add", "Copy", "Gather", "Gru", "MatVec", "Operation", "Plan", "Pooling", "Tensor", "plan"]
 
 Exponents: TypeAlias = "NDArray[np.int64] | None"  # one a feature; None where the model is float32
 
@@ -44,17 +45,24 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Gru:
-    """One layer; its arrays are ``{name}weight_ih_l{layer}`` and so on, its state is ``h``."""
+    """One direction of a layer; its arrays are ``{name}weight_ih_{layer}`` and so on, its state is ``h``.
+
+    layer: l0, l1, …, or l0_reverse for what runs from the last step to the first.
+    """
 
     block: GRU
     name: str
-    layer: int
+    layer: str
     x: Tensor
     h: Tensor
 
     @property
     def suffix(self) -> str:
-        return f"{_identifier(self.name)}_l{self.layer}"
+        return f"{_identifier(self.name)}_{self.layer}"
+
+    @property
+    def reverse(self) -> bool:
+        return self.layer.endswith("_reverse")
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,35 @@ class MatVec:
     block: Linear
     name: str
     x: Tensor
+    y: Tensor
+
+    @property
+    def suffix(self) -> str:
+        return _identifier(self.name)
+
+
+@dataclass(frozen=True)
+class Gather:
+    """An Embedding block."""
+
+    block: Embedding
+    name: str
+    x: Tensor
+    y: Tensor
+
+    @property
+    def suffix(self) -> str:
+        return _identifier(self.name)
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """A Pool block; its state is ``h``."""
+
+    block: Pool
+    name: str
+    x: Tensor
+    h: Tensor
     y: Tensor
 
     @property
@@ -94,17 +131,31 @@ class Add:
     count: int
 
 
-Operation: TypeAlias = Gru | MatVec | Activate | Copy | Add
+Operation: TypeAlias = Gru | MatVec | Gather | Pooling | Activate | Copy | Add
 
 
 @dataclass
 class Plan:
-    """operations in order; states by name with their sizes; scratch: numbers needed at once; output: y's exponents."""
+    """operations in order; states by name with their sizes; scratch: numbers needed at once; output: y's exponents.
+
+    whole: a GRU is bidirectional; the scratch is that of each step of the sequence.
+    """
 
     operations: list[Operation] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
     scratch: int = 0
     output: Exponents = None
+    whole: bool = False
+
+    @property
+    def passes(self) -> list[tuple[bool, list[Operation]]]:
+        """The operations grouped by the direction they run in; True: from the last step to the first."""
+        found: list[tuple[bool, list[Operation]]] = [(False, [])]
+        for op in self.operations:
+            if isinstance(op, (Gru, Pooling)) and found[-1][0] != (isinstance(op, Gru) and op.reverse):
+                found.append((not found[-1][0], []))
+            found[-1][1].append(op)
+        return [(reverse, operations) for reverse, operations in found if operations]
 
     @property
     def multiply_accumulates(self) -> int:
@@ -114,6 +165,8 @@ class Plan:
                 total += 3 * op.h.size * (op.x.size + op.h.size)
             if isinstance(op, MatVec):
                 total += op.x.size * op.y.size
+            if isinstance(op, Pooling):
+                total += op.block.attention_size * (op.block.size + 1)
         return total
 
 
@@ -122,9 +175,8 @@ def _identifier(name: str) -> str:
 
 
 def plan(spec: Spec, arrays: Mapping[str, NDArray[Any]]) -> Plan:
-    """Raises InputError for a bidirectional GRU, which has no step."""
     fixed = spec.precision != "float32"
-    planner = _Planner(arrays, fixed)
+    planner = _Planner(arrays, fixed, any(name.endswith("_reverse") for name in arrays))
     before = arrays["input.exponent"].astype(np.int64) if fixed else None
     x = Tensor("x", 0, spec.input_size, before)
     planner.plan.output = planner.chain(spec.blocks, "", x, Tensor("y", 0, spec.output_size)).exponents
@@ -134,8 +186,8 @@ def plan(spec: Spec, arrays: Mapping[str, NDArray[Any]]) -> Plan:
 class _Planner:
     """Scratch is given out first fit, and given back when a chain has read it."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], fixed: bool) -> None:
-        self.arrays, self.fixed, self.plan = arrays, fixed, Plan()
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], fixed: bool, whole: bool) -> None:
+        self.arrays, self.fixed, self.plan = arrays, fixed, Plan(whole=whole)
         self.taken: list[tuple[int, int]] = []
 
     def chain(self, blocks: Sequence[Block], prefix: str, x: Tensor, y: Tensor | None) -> Tensor:
@@ -152,10 +204,17 @@ class _Planner:
         exponents = exponents_after(block, self.arrays, name, x.exponents) if x.exponents is not None else None
         match block:
             case GRU():
-                return self.gru(block, name, x, y)
+                return self.both_ways(block, name, x, y) if self.plan.whole else self.gru(block, name, x, y)
             case Linear():
                 y = self.take(block.output_size, exponents, y)
                 self.plan.operations.append(MatVec(block, name, x, y))
+            case Embedding():
+                y = self.take(block.output_size, exponents, y)
+                self.plan.operations.append(Gather(block, name, x, y))
+            case Pool():
+                y = self.take(block.size, exponents, y)
+                h = self.state(f"p_{_identifier(name)}", block.state_size)
+                self.plan.operations.append(Pooling(block, name, x, h, y))
             case Activation():
                 y = self.take(block.size, exponents, y)
                 self.plan.operations.append(Activate(block.function, x, y))
@@ -175,23 +234,33 @@ class _Planner:
         return y
 
     def gru(self, block: GRU, name: str, x: Tensor, y: Tensor | None) -> Tensor:
-        if block.bidirectional:
-            raise InputError(
-                "this model has a bidirectional GRU, which reads the whole sequence before its first output: it has "
-                "no step to export to C"
-            )
         for layer in range(block.num_layers):
-            state = f"h_{_identifier(name)}_l{layer}"
-            self.plan.states[state] = block.hidden_size
-            exponents = np.full(block.hidden_size, 15) if self.fixed else None
-            h = Tensor(f"s->{state}", 0, block.hidden_size, exponents)
-            self.plan.operations.append(Gru(block, name, layer, x, h))
+            h = self.state(f"h_{_identifier(name)}_l{layer}", block.hidden_size)
+            self.plan.operations.append(Gru(block, name, f"l{layer}", x, h))
             x = h
         if y is None:
             return x
         y = self.take(x.size, x.exponents, y)
         self.plan.operations.append(Copy(x, y))
         return y
+
+    def both_ways(self, block: GRU, name: str, x: Tensor, y: Tensor | None) -> Tensor:
+        """A GRU of a whole sequence, of one direction or of two: its outputs outlast its states."""
+        for layer in range(block.num_layers):
+            last = layer == block.num_layers - 1
+            after, size = self.take(block.output_size, None, y if last else None), block.hidden_size
+            for index, suffix in enumerate((f"l{layer}", f"l{layer}_reverse")[: block.directions]):
+                h = self.state(f"h_{_identifier(name)}_{suffix}", size)
+                self.plan.operations.append(Gru(block, name, suffix, x, h))
+                self.plan.operations.append(Copy(h, after.part(index * size, (index + 1) * size)))
+            if layer:
+                self.release(x)
+            x = after
+        return x
+
+    def state(self, name: str, size: int) -> Tensor:
+        self.plan.states[name] = size
+        return Tensor(f"s->{name}", 0, size, np.full(size, 15) if self.fixed else None)
 
     def add(self, name: str, parts: tuple[Tensor, ...], exponents: Exponents, y: Tensor | None, count: int) -> Tensor:
         y = self.take(parts[0].size, exponents, y)

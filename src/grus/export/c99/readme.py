@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grus.export.c99.tasks import said, vocabulary
 from grus.export.c99.text import fill
-from grus.spec import Categorical, Forecast
+from grus.spec import Categorical, Classify, Forecast, Language, Task
 
 if TYPE_CHECKING:
     from grus.export.c99.files import Export
@@ -14,41 +15,71 @@ __all__ = ["readme"]
 
 
 def readme(export: Export) -> str:
-    spec = export.model.spec
-    states = sum(export.plan.states.values())
+    spec, whole = export.model.spec, export.plan.whole
     kind = "int8 weights, 16-bit states and activations" if export.fixed else "float32"
     return fill(
         "README.md",
         name=export.name,
         NAME=export.name.upper(),
         version=export.version,
+        what="Whole sequences" if whole else "One step",
         kind=kind,
-        input_size=spec.input_size,
-        output_size=spec.output_size,
+        meaning=_meaning(export),
         weights=f"{export.weight_bytes:,}",
         where=f"in {export.name}.bin" if export.in_file else f"constants in {export.name}.c",
         table=" (of it 1,538 a table of tanh)"
         if export.fixed and "tanh_table" in "".join(export.code.functions())
         else "",
-        state=f"{export.state_bytes:,}",
-        states=f"{states:,}",
+        memory=_memory(export),
+        call="run" if whole else "step",
+        both=", both ways" if whole else "",
         stack=f"{export.code.local_bytes():,}",
         macs=f"{export.plan.multiply_accumulates:,}",
         usage=_usage(export),
-        files=f"| `{export.name}.bin` | the weights |\n" if export.in_file else "",
+        files="".join(f"| `{name}` | {what} |\n" for name, what in _files(export)),
         range=_range(export),
         task=_task(spec.task, export),
+    )
+
+
+def _files(export: Export) -> list[tuple[str, str]]:
+    more = [(f"{export.name}.bin", "the weights")] if export.in_file else []
+    words = vocabulary(export.model.spec.task)
+    return more if words is None else [*more, (f"{export.name}_vocab.txt", "the tokens, a line for each id")]
+
+
+def _memory(export: Export) -> str:
+    if export.plan.whole:
+        size = 4 * export.work
+        return f"| RAM: work memory | {size:,} bytes a step of the sequence, given by the caller |"
+    return f"| RAM: state | {export.state_bytes:,} bytes a stream ({sum(export.plan.states.values()):,} numbers) |"
+
+
+def _meaning(export: Export) -> str:
+    sizes = export.model.spec.input_size, export.model.spec.output_size
+    if export.plan.whole:
+        return (
+            f"The network reads a sequence both ways, so that it is given as a whole: x is [steps][{sizes[0]}] and\n"
+            f"y is [steps][{sizes[1]}]. x, y and work must not overlap. Nothing is kept from one call to the next."
+        )
+    return (
+        f"x has {sizes[0]} numbers, y has {sizes[1]}. A state belongs to one stream; it may be copied, and saved as\n"
+        "bytes for a machine of the same byte order. x, y and the state must not overlap."
     )
 
 
 def _usage(export: Export) -> str:
     name, big = export.name, export.name.upper()
     lines = [f"{name}_state state;"]
+    if export.plan.whole:
+        lines = [f"float *work = malloc({big}_WORK_SIZE(steps) * sizeof *work); /* or an array */"]
     w = ""
     if export.in_file:
         lines = [f"static {name}_weights weights; /* filled from {name}.bin */", *lines, ""]
         lines += [f"if (!{name}_check(&weights)) {{ /* not these weights */ }}"]
         w = "&weights, "
+    if export.plan.whole:
+        return "\n".join([*lines, f"{name}_run({w}x, steps, y, work);"])
     lines += [f"{name}_init(&state);", "/* for every step */"]
     if export.fixed:
         lines[0:0] = [f"int16_t q_x[{big}_INPUT_SIZE], q_y[{big}_OUTPUT_SIZE];"]
@@ -71,18 +102,15 @@ def _range(export: Export) -> str:
     )
 
 
-def _task(task: object, export: Export) -> str:
+def _task(task: Task | None, export: Export) -> str:
     """What lies before and after the network, in numbers where the spec has them."""
     if task is None:
         return (
             "Nothing that Grus knows of: the model has no task, so that x and y are what it was trained on, in their "
             "own units."
         )
-    if not isinstance(task, Forecast):
-        return (
-            f"The model's task is a {type(task).__name__}. What it does before and after the network is not in this "
-            f"code; its description is:\n\n    {task!r}"
-        )
+    if isinstance(task, (Classify, Language)):
+        return said(task, export.name)
     return fill(
         "README_forecast.md",
         scale="log y" if task.scale == "log" else "y",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.export.c99.plan import Activate, Add, Copy, Gru, MatVec, Operation, Plan
+from grus.export.c99.plan import Activate, Add, Copy, Gather, Gru, MatVec, Operation, Plan, Pooling
 from grus.export.c99.text import fill, loops, used
 from grus.spec import GRU
 
@@ -31,14 +31,21 @@ class Single:
         for op in self.plan.operations:
             if isinstance(op, Gru):
                 for letter, kind in (("W", "ih"), ("U", "hh")):
-                    members[f"{letter}_{op.suffix}"] = self.arrays[f"{op.name}weight_{kind}_l{op.layer}"].T
+                    members[f"{letter}_{op.suffix}"] = self.arrays[f"{op.name}weight_{kind}_{op.layer}"].T
                 if op.block.bias:
-                    b_i, b_h = (self.arrays[f"{op.name}bias_{kind}_l{op.layer}"] for kind in ("ih", "hh"))
+                    b_i, b_h = (self.arrays[f"{op.name}bias_{kind}_{op.layer}"] for kind in ("ih", "hh"))
                     members[f"b_{op.suffix}"] = _biases(op.block, b_i, b_h)
             if isinstance(op, MatVec):
                 members[f"A_{op.suffix}"] = self.arrays[op.name + "weight"].T
                 if op.block.bias:
                     members[f"b_{op.suffix}"] = self.arrays[op.name + "bias"]
+            if isinstance(op, Gather):
+                members[f"E_{op.suffix}"] = self.arrays[op.name + "weight"]
+            if isinstance(op, Pooling) and op.block.function == "attention":
+                members[f"A_{op.suffix}"] = self.arrays[op.name + "weight"].T
+                members |= {
+                    f"{letter}_{op.suffix}": self.arrays[op.name + n] for letter, n in (("b", "bias"), ("q", "query"))
+                }
         return {name: np.ascontiguousarray(array, np.float32).reshape(-1) for name, array in members.items()}
 
     def functions(self) -> list[str]:
@@ -49,17 +56,21 @@ class Single:
                 found[_name(op)] = _gru(op)
             if isinstance(op, MatVec):
                 found[_name(op)] = _linear(op)
+            if isinstance(op, Gather):
+                found[_name(op)] = fill("single_embedding.c", function=_name(op), S=op.block.size, O=op.y.size)
+            if isinstance(op, Pooling):
+                found[_name(op)] = _pool(op)
         own = list(found.values())
         return [*used(fill("single_sigmoid.c"), "".join([*own, *self.statements()])), *own]
 
-    def statements(self) -> list[str]:
-        return [_statement(op) for op in self.plan.operations]
+    def statements(self, operations: Sequence[Operation] | None = None) -> list[str]:
+        """The calls of ``operations``, by default of all of the plan."""
+        return [_statement(op) for op in (self.plan.operations if operations is None else operations)]
 
     def local_bytes(self) -> int:
-        """Of the arrays on the stack in one step: the scratch, and those of the hungriest function."""
-        return 4 * (
-            self.plan.scratch + max((4 * op.h.size for op in self.plan.operations if isinstance(op, Gru)), default=0)
-        )
+        """Of the arrays on the stack: the scratch of a step, or the states of a run, and the hungriest function's."""
+        own = sum(self.plan.states.values()) if self.plan.whole else self.plan.scratch
+        return 4 * (own + max(map(_locals, self.plan.operations), default=0))
 
 
 def _biases(block: GRU, b_i: Array, b_h: Array) -> Array:
@@ -67,7 +78,23 @@ def _biases(block: GRU, b_i: Array, b_h: Array) -> Array:
     return np.concatenate([both[:gates], b_i[gates:], b_h[gates:]]) if block.reset_after else both
 
 
-def _name(op: Gru | MatVec) -> str:
+def _locals(op: Operation) -> int:
+    """How many numbers are in the arrays of the function that does it."""
+    match op:
+        case Gru():
+            return 4 * op.h.size
+        case Pooling():
+            return op.block.attention_size
+        case _:
+            return 0
+
+
+def _name(op: Gru | MatVec | Gather | Pooling) -> str:
+    if isinstance(op, Gather):
+        return f"embedding_{op.block.size}_{op.y.size}"
+    if isinstance(op, Pooling):
+        attention = f"_{op.block.attention_size}" if op.block.attention_size else ""
+        return f"pool_{op.block.function}_{op.block.size}{attention}"
     bias = "" if op.block.bias else "_no_bias"
     if isinstance(op, MatVec):
         return f"linear_{op.x.size}_{op.y.size}{bias}"
@@ -116,6 +143,30 @@ def _linear(op: MatVec) -> str:
     )
 
 
+def _pool(op: Pooling) -> str:
+    block, deep = op.block, " " * 8
+    values: dict[str, object] = {"function": _name(op), "N": block.size}
+    match block.function:
+        case "max":
+            return fill("single_pool_max.c", **values)
+        case "mean":
+            lines = (
+                loops("j", 0, block.size, "h[j] += x[j];", "    "),
+                loops("j", 0, block.size, "y[j] = h[j] / steps;", "    "),
+            )
+            return fill("single_pool_mean.c", **values, sum_loops=lines[0], mean_loops=lines[1])
+        case "attention":
+            return fill(
+                "single_pool_attention.c",
+                **values,
+                U=block.attention_size,
+                N1=block.size + 1,
+                loops=loops("j", 0, block.attention_size, "u[j] += w[j] * v;", deep),
+                sum_loops=loops("j", 0, block.size, "h[j] = kept * h[j] + weight * x[j];", "    "),
+                mean_loops=loops("j", 0, block.size, f"y[j] = h[j] / h[{block.size}];", "    "),
+            )
+
+
 def _statement(op: Operation) -> str:
     match op:
         case Gru():
@@ -124,6 +175,11 @@ def _statement(op: Operation) -> str:
         case MatVec():
             bias = f", w->b_{op.suffix}" if op.block.bias else ""
             return f"{_name(op)}({op.x}, {op.y}, w->A_{op.suffix}{bias});"
+        case Gather():
+            return f"{_name(op)}({op.x}, {op.y}, w->E_{op.suffix});"
+        case Pooling():
+            arrays = "".join(f", w->{letter}_{op.suffix}" for letter in "Abq") if op.block.attention_size else ""
+            return f"{_name(op)}({op.x}, {op.h}, {op.y}{arrays});"
         case Copy():
             return f"memcpy({op.y}, {op.x}, {op.x.size} * sizeof(float));"
         case Activate():

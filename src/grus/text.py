@@ -1,0 +1,255 @@
+"""Text to the ids a network reads and back, and vocabularies learned from texts.
+
+Words: a run of Unicode word characters, apostrophes between them included ("don't"), is one; every other character
+that is no space is a token of its own. Characters: Unicode code points. Subwords: byte-level byte-pair encoding, by the
+package ``tokenizers``. The same text gives the same ids on any machine; nothing here needs more than NumPy but that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.task import Characters, Subwords, Text, Words
+
+__all__ = [
+    "decode",
+    "encode",
+    "encode_tokens",
+    "learn_characters",
+    "learn_subwords",
+    "learn_words",
+    "read_vocabulary",
+    "split_words",
+]
+
+WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+BYTES = 256  # pieces of byte-pair encoding that stand for a byte each
+FREE = ""  # what id 0 is to the package: no piece is empty
+
+Ids = NDArray[np.int64]
+
+
+def split_words(text: str) -> list[str]:
+    """The words and punctuation marks of a text, in order."""
+    return WORD.findall(text)
+
+
+def encode(input: Text, text: str) -> Ids:
+    """The ids [T] of a text, 0 for what is not in the vocabulary; T = 0 for one without words.
+
+    Raises InputError for what is no text, and for subwords where ``tokenizers`` is not installed.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"text is a {type(text).__name__}, expected a str")
+    return _encoder(_Same(input))(text)
+
+
+def encode_tokens(input: Words | Characters, tokens: Sequence[str]) -> Ids:
+    """The ids [T] of text that is cut into tokens already, each looked up whole.
+
+    Raises InputError for subwords, which cut a token further, and for tokens that are no text.
+    """
+    if isinstance(input, Subwords):
+        raise InputError("tokens have one id each only as words or characters, not as subwords")
+    if not all(isinstance(token, str) for token in tokens):
+        raise InputError(f"tokens are {tokens!r}, expected a sequence of str")
+    known = _lookup(_Same(input))
+    lower = isinstance(input, Words) and input.lower
+    return np.array([known.get(t.lower() if lower else t, 0) for t in tokens], np.int64)
+
+
+def decode(input: Characters | Subwords, ids: Sequence[int] | Ids) -> str:
+    """The text of ids; of characters, id 0 is U+FFFD, the replacement character; of subwords, it is nothing.
+
+    Bytes that are no UTF-8, as where a piece ends within a character, are U+FFFD. Raises InputError for an id that is
+    not in the vocabulary, and for words, which do not say what stood between them.
+    """
+    values = np.asarray(ids, np.int64).reshape(-1)
+    if isinstance(input, Words):
+        raise InputError("words cannot be turned back into text: expected Characters or Subwords")
+    bad = values[(values < 0) | (values >= input.size)]
+    if bad.size:
+        raise InputError(f"id {int(bad[0])} is not in the vocabulary, expected 0 to {input.size - 1}")
+    if isinstance(input, Characters):
+        return "".join("\ufffd" if i == 0 else input.vocabulary[i - 1] for i in values.tolist())
+    text: str = _tokenizer(_Same(input)).decode(values.tolist(), skip_special_tokens=False)
+    return text
+
+
+def learn_words(texts: Iterable[str], most: int = 20_000, least_count: int = 2, *, lower: bool = True) -> Words:
+    """The ``most`` frequent words of the texts that occur ``least_count`` times or more, the most frequent first.
+
+    Raises InputError when there is none.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(split_words(text.lower() if lower else text))
+    return Words(_frequent(counts, most, least_count, "word"), lower)
+
+
+def learn_characters(texts: Iterable[str], most: int = 1000) -> Characters:
+    """The ``most`` frequent characters of the texts, the most frequent first. Raises InputError when there is none."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    return Characters(_frequent(counts, most, 1, "character"))
+
+
+def learn_subwords(texts: Iterable[str], size: int = 8000) -> Subwords:
+    """Pieces of byte-pair encoding, ``size`` of them where the texts have so many, the 256 bytes among them.
+
+    Raises InputError where ``tokenizers`` is not installed, for a size below 256, and for texts that are no Unicode.
+    """
+    if size < BYTES:
+        raise InputError(f"size is {size}, expected at least {BYTES}: every byte is a piece")
+    package = _package()
+    trainer = package.trainers.BpeTrainer(
+        vocab_size=size,
+        initial_alphabet=sorted(package.pre_tokenizers.ByteLevel.alphabet()),
+        special_tokens=[],
+        show_progress=False,
+    )
+    tokenizer = _byte_level(package.models.BPE())
+    tokenizer.train_from_iterator(map(_unicode, texts), trainer)
+    return _subwords(json.loads(tokenizer.to_str())["model"])
+
+
+def read_vocabulary(path: str | os.PathLike[str], kind: str, *, lower: bool = True) -> Text:
+    """A vocabulary from a file; ``kind``: "words" or "characters", one a line in UTF-8, or "subwords", a
+    tokenizer.json of the package ``tokenizers`` that holds byte-level byte-pair encoding.
+
+    Raises FileNotFoundError, or InputError for a file that is no such vocabulary.
+    """
+    name = os.fspath(path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no vocabulary file {name!r}")
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name!r} is no vocabulary: not UTF-8 text (byte {error.start})") from None
+    try:
+        if kind == "subwords":
+            return _read_tokenizer(text)
+        # split at line ends alone: characters such as U+2028 may be entries
+        lines = tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+        return Words(lines, lower) if kind == "words" else Characters(lines)
+    except InputError as error:
+        expected = "a tokenizer.json with byte-level BPE" if kind == "subwords" else f"different {kind}, one a line"
+        raise InputError(f"{name!r} is no vocabulary, expected {expected}: {_short(str(error))}") from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:100]} … {text[-100:]}"
+
+
+def _read_tokenizer(text: str) -> Subwords:
+    try:
+        file = json.loads(text)
+        model, steps = file["model"], json.dumps(file["pre_tokenizer"])
+        if model["type"] != "BPE" or '"ByteLevel"' not in steps:
+            raise InputError(f"it holds {model['type']} after {steps}")
+        return _subwords(model)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{type(error).__name__}: {error}") from None
+
+
+def _subwords(model: dict[str, Any]) -> Subwords:
+    """From the package's JSON: pieces in the order of their ids, merges as pairs or, in older files, "left right"."""
+    vocabulary = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    merges = (merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"])
+    return Subwords(tuple(piece for piece in vocabulary if piece), tuple(merges))
+
+
+def _frequent(counts: Counter[str], most: int, least_count: int, what: str) -> tuple[str, ...]:
+    for name, value in (("most", most), ("least_count", least_count)):
+        if value < 1:
+            raise InputError(f"{name} is {value}, expected at least 1")
+    ranked = sorted(((-count, entry) for entry, count in counts.items() if count >= least_count))
+    if not ranked:
+        raise InputError(f"the texts have no {what} that occurs {least_count} times: there is no vocabulary to learn")
+    return tuple(entry for _, entry in ranked[:most])
+
+
+class _Same:
+    """A vocabulary as the key of a cache: equal only to itself, for to hash its words every time would be slow."""
+
+    def __init__(self, input: Text) -> None:
+        self.input = input
+
+    def __hash__(self) -> int:
+        return id(self.input)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.input is self.input
+
+
+@lru_cache(maxsize=8)
+def _encoder(key: _Same) -> Callable[[str], Ids]:
+    input = key.input
+    if isinstance(input, Words):
+        get, lower = _lookup(key).get, input.lower
+        return lambda text: np.array([get(w, 0) for w in split_words(text.lower() if lower else text)], np.int64)
+    if isinstance(input, Subwords):
+        tokenizer = _tokenizer(key)
+        return lambda text: np.array(tokenizer.encode(_unicode(text), add_special_tokens=False).ids, np.int64)
+    points = np.array([ord(c) for c in input.vocabulary], np.uint32)
+    order = np.argsort(points)
+    ranked = points[order]
+
+    def characters(text: str) -> Ids:
+        found = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        at = np.minimum(np.searchsorted(ranked, found), len(ranked) - 1)
+        return np.where(ranked[at] == found, order[at] + 1, 0)
+
+    return characters
+
+
+@lru_cache(maxsize=8)
+def _lookup(key: _Same) -> dict[str, int]:
+    return {entry: i for i, entry in enumerate(key.input.vocabulary, start=1)}
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(key: _Same) -> Any:
+    input = key.input
+    assert isinstance(input, Subwords)
+    vocabulary = {FREE: 0} | {piece: i for i, piece in enumerate(input.vocabulary, start=1)}
+    merges = [tuple(merge.split(" ", 1)) for merge in input.merges]
+    return _byte_level(_package().models.BPE(vocabulary, merges, unk_token=FREE))
+
+
+def _byte_level(model: Any) -> Any:
+    package = _package()
+    tokenizer = package.Tokenizer(model)
+    tokenizer.pre_tokenizer = package.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = package.decoders.ByteLevel()
+    return tokenizer
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the text has half a surrogate pair at character {error.start}: it is no Unicode") from None
+    return text
+
+
+def _package() -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        raise InputError("subwords need the package tokenizers: pip install 'grus[text]'") from None
+    return tokenizers

@@ -1,0 +1,90 @@
+"""Other recurrent layers in the place of a Network's GRU blocks, for comparisons: ``Network(blocks, recurrent=lstm…)``.
+
+Each is built from a GRU block and its dropout between layers. Packed sequences take care of rows that end early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from grus.errors import InputError
+from grus.spec import GRU, parameters
+from grus.torch.modules import final_step
+
+__all__ = ["lstm_of_equal_parameters", "torch_gru"]
+
+
+class _Peer(nn.Module):
+    """``layer`` for a GRU block: what it lacks in features the output gets as zeros."""
+
+    def __init__(self, layer: nn.GRU | nn.LSTM, block: GRU) -> None:
+        super().__init__()
+        self.layer, self.output_size = layer, block.output_size
+
+    def run(self, x: Tensor, last: bool, lengths: Tensor | None) -> Tensor:
+        if lengths is None:
+            y, _ = self.layer(x)
+        else:  # a packed row has a step at least, and what stands behind a row's end may be anything
+            packed, _ = self.layer(pack_padded_sequence(x, lengths.cpu().clamp(min=1), enforce_sorted=False))
+            y, _ = pad_packed_sequence(packed, total_length=len(x))
+        return self._padded(final_step(y, lengths) if last else y)
+
+    def stream(self, x: Tensor, state: Iterator[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """The state of a GRU is h of each layer; of an LSTM h of each layer, and then c of each."""
+        layers = self.layer.num_layers
+        given = (
+            None if state is None else [torch.stack([next(state) for _ in range(layers)]) for _ in range(self._parts)]
+        )
+        y, after = self.layer(x, given if given is None or self._parts > 1 else given[0])
+        parts = after if self._parts > 1 else (after,)
+        return self._padded(y), [each for part in parts for each in part.unbind()]
+
+    @property
+    def _parts(self) -> int:
+        return 2 if isinstance(self.layer, nn.LSTM) else 1
+
+    def _padded(self, y: Tensor) -> Tensor:
+        return F.pad(y, (0, self.output_size - y.shape[-1]))
+
+
+def torch_gru(block: GRU, dropout: float) -> nn.Module:
+    """``torch.nn.GRU``. Raises InputError for a block with the reset before the product, which it does not have."""
+    if not block.reset_after:
+        raise InputError("torch.nn.GRU has the reset after the product alone, the block has it before")
+    return _Peer(nn.GRU(block.input_size, block.hidden_size, **_options(block, dropout)), block)
+
+
+def lstm_of_equal_parameters(block: GRU, dropout: float) -> nn.Module:
+    """``torch.nn.LSTM`` with as many units as bring it nearest to the parameters of ``block``; about √3/2 of its units.
+
+    The features it has less are zeros in its output, so that the blocks behind it stay as they are.
+    """
+    wanted = _count((block,))
+    units = min(range(1, block.hidden_size + 1), key=lambda units: abs(_lstm_parameters(block, units) - wanted))
+    return _Peer(nn.LSTM(block.input_size, units, **_options(block, dropout)), block)
+
+
+def _options(block: GRU, dropout: float) -> dict[str, object]:
+    between = dropout if block.num_layers > 1 else 0.0
+    return {
+        "num_layers": block.num_layers,
+        "bias": block.bias,
+        "bidirectional": block.bidirectional,
+        "dropout": between,
+        "dtype": torch.float32,
+    }
+
+
+def _count(blocks: tuple[GRU, ...]) -> int:
+    return sum(int(torch.Size(shape).numel()) for shape in parameters(blocks).values())
+
+
+def _lstm_parameters(block: GRU, units: int) -> int:
+    """An LSTM has four products where a GRU of as many units has three."""
+    like = GRU(block.input_size, units, block.num_layers, block.bias, block.bidirectional)
+    return _count((like,)) * 4 // 3
