@@ -71,12 +71,12 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data[:length])
         with pytest.raises(InputError, match="not a checkpoint of Grus, or is damaged"):
             Journal.open(path, IDENTITY, resume=True)
-    for metadata in (None, {"grus.checkpoint": "[]"}, {"grus.checkpoint": "{"}, {"grus.checkpoint": '{"format": 1}'}):
+    for metadata in (None, {"grus.checkpoint": "[]"}, {"grus.checkpoint": "{"}, {"grus.checkpoint": '{"format": 2}'}):
         save_file({"a": np.ones(1)}, path, metadata=metadata)
         with pytest.raises(InputError, match="not a checkpoint of Grus, or is damaged"):
             Journal.open(path, IDENTITY, resume=True)
     save_file({"a": np.ones(1)}, path, metadata={"grus.checkpoint": '{"format": 99}'})
-    with pytest.raises(InputError, match="has the format 99, expected 1"):
+    with pytest.raises(InputError, match="has the format 99, expected 2"):
         Journal.open(path, IDENTITY, resume=True)
 
 

@@ -24,6 +24,14 @@ def test_one_step_is_a_schedule_too() -> None:
     assert learning_rate(Optimisation(steps=1, learning_rate=1.0, warm_up=0.0), 0) == pytest.approx(0.5)
 
 
+def test_linear_and_constant() -> None:
+    linear = Optimisation(steps=9, learning_rate=0.1, warm_up=0.0, schedule="linear")
+    assert [learning_rate(linear, step) for step in range(9)] == pytest.approx([0.01 * n for n in range(9, 0, -1)])
+    constant = Optimisation(steps=9, learning_rate=0.1, warm_up=0.4, schedule="constant")
+    rates = [learning_rate(constant, step) for step in range(9)]
+    assert rates == pytest.approx([0.025, 0.05, 0.075, *[0.1] * 6])
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -38,8 +46,10 @@ def test_one_step_is_a_schedule_too() -> None:
         ("warm_up", 1.0),
         ("average", -0.1),
         ("weight_decay", -1.0),
+        ("schedule", "steps"),
+        ("precision", "float16"),
     ],
 )
-def test_a_bad_option_is_named(option: str, value: float) -> None:
+def test_a_bad_option_is_named(option: str, value: object) -> None:
     with pytest.raises(InputError, match=f"^{option} is "):
         Optimisation(**{option: value})  # type: ignore[arg-type]

@@ -1,14 +1,17 @@
-"""A fit of two small members, as a script: ``toy.py CHECKPOINT OUTPUT [resume]``; the tests break it off."""
+"""A fit of two small members, for the tests to break off.
+
+What a step does depends on what the steps before it left behind, as with the carried state of a language model.
+"""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from grus.model import Model
@@ -17,6 +20,8 @@ from grus.torch.network import Network, to_model
 from grus.training.checkpoint import Journal
 from grus.training.interrupt import Interrupt
 from grus.training.loop import seeded, train
+from grus.training.metrics import Metrics
+from grus.training.objective import Part
 from grus.training.progress import Reporter
 from grus.training.schedule import Optimisation
 
@@ -29,9 +34,53 @@ def batch(key: int) -> tuple[Tensor, Tensor]:
     return x, x.sum(dim=(0, 2))[:, None]
 
 
+def loss(network: Network, key: int) -> Tensor:
+    x, y = batch(key)
+    return (network(x, last=True) - y).square().sum()
+
+
+class Toy:
+    """Four sequences a step, in two micro-batches; the state carried adds to the loss, and so to the gradient."""
+
+    def __init__(self, offset: int = 0, each_step: Callable[[int], None] = lambda step: None) -> None:
+        self.offset, self.each_step = offset, each_step
+        self.state = np.zeros(1, np.float32)
+
+    def parts(self, step: int) -> list[Part]:
+        self.each_step(step)
+        return [Part(2.0, lambda network, half=half: self._total(network, step, half)) for half in (0, 1)]
+
+    def _total(self, network: Network, step: int, half: int) -> Tensor:
+        x, y = (tensor[..., 2 * half :, :][..., :2, :] for tensor in batch(self.offset + step))
+        output = network(x, last=True) + torch.tensor(self.state)
+        self.state = np.tanh(output.detach().numpy().mean(axis=0))
+        return (output - y).square().sum()
+
+    def carried(self) -> dict[str, NDArray[Any]]:
+        return {"state": self.state}
+
+    def restore(self, carried: Mapping[str, NDArray[Any]]) -> None:
+        self.state = carried["state"]
+
+
+class Plain:
+    """Losses that carry nothing: ``mean(network, step)`` is that of the step."""
+
+    def __init__(self, mean: Callable[[Network, int], Tensor]) -> None:
+        self.mean = mean
+
+    def parts(self, step: int) -> list[Part]:
+        return [Part(1.0, lambda network: self.mean(network, step))]
+
+    def carried(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def restore(self, carried: Mapping[str, NDArray[Any]]) -> None:
+        assert not carried
+
+
 def validate(network: Network) -> float:
-    x, y = batch(999)
-    return float((network(x, last=True) - y).square().mean())
+    return float(loss(network, 999)) / 4
 
 
 def fit(
@@ -41,23 +90,18 @@ def fit(
     optimisation: Optimisation = OPTIMISATION,
     interval: float = 20.0,
     each_step: Callable[[Interrupt, int, int], None] = lambda interrupt, member, step: None,
+    metrics: Metrics | None = None,
 ) -> Model:
     journal = Journal.open(checkpoint, {"settings.steps": optimisation.steps, "data": "toy"}, resume=resume)
     journal.interval = interval
     model = None
     with Interrupt() as interrupt, Reporter(2 * optimisation.steps, show=False) as reporter:
         for member in range(2):
-
-            def loss(network: Network, step: int, member: int = member) -> Tensor:
-                each_step(interrupt, member, step)
-                x, y = batch(1000 * member + step)
-                return (network(x, last=True) - y).square().mean()
-
             with seeded(0, member):
                 network = Network(SPEC.blocks, dropout=0.1)
             train(
                 network,
-                loss,
+                Toy(1000 * member, lambda step, member=member: each_step(interrupt, member, step)),  # type: ignore[misc]
                 optimisation,
                 name=f"member {member}",
                 seed=(0, member),
@@ -65,17 +109,8 @@ def fit(
                 interrupt=interrupt,
                 reporter=reporter,
                 validate=validate,
+                metrics=metrics,
             )
             model = to_model(network, SPEC)
     assert model is not None
     return model
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    pause = float(os.environ.get("TOY_PAUSE", "0"))
-    interval = 0.0 if pause else 20.0  # a paused run is one to kill: it keeps every step
-    model = fit(
-        Path(sys.argv[1]), resume="resume" in sys.argv, interval=interval, each_step=lambda *_: time.sleep(pause)
-    )
-    model.save(sys.argv[2])

@@ -2,7 +2,8 @@
 
 A fit is a chain of named trainings (the members of an ensemble, a search, a refit). The journal keeps the weights of
 every finished one and all that the running one needs to go on to the same bits. It is one .safetensors file with
-JSON in its metadata, written whole or not at all; nothing in it is ever executed.
+JSON in its metadata, written whole or not at all; nothing in it is ever executed. Of several processes the first
+reads and writes the file.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.files import write_whole
+from grus.training import distributed
 
 __all__ = ["Journal", "Running", "Result"]
 
-FORMAT = 1
+FORMAT = 2
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -58,6 +60,7 @@ class Journal:
     path: the file, or None to keep nothing on disk.
     identity: what makes two fits the same, by name ("settings.hidden_size", "data", …), as JSON values.
     interval: seconds between two periodic writes.
+    writer: whether this process is the one that writes the file.
     """
 
     path: Path | None
@@ -66,10 +69,11 @@ class Journal:
     finished: dict[str, Result] = field(default_factory=dict)
     running: Running | None = None
     written: float = field(default_factory=time.monotonic)
+    writer: bool = True
 
     @property
     def due(self) -> bool:
-        return self.path is not None and time.monotonic() - self.written >= self.interval
+        return self.path is not None and self.writer and time.monotonic() - self.written >= self.interval
 
     def update(self, running: Running) -> None:
         self.running = running
@@ -82,7 +86,7 @@ class Journal:
 
     def write(self) -> None:
         """Write the file, if there is one. Raises OSError where that fails; the old file then stands."""
-        if self.path is None:
+        if self.path is None or not self.writer:
             return
         from safetensors.numpy import save
 
@@ -100,7 +104,7 @@ class Journal:
 
     @staticmethod
     def open(path: str | os.PathLike[str] | None, identity: dict[str, Any], *, resume: bool = False) -> Journal:
-        """A new journal, or with ``resume`` the one in the file.
+        """A new journal, or with ``resume`` the one in the file. Of several processes all must ask.
 
         Raises InputError when a file is there and ``resume`` is not asked for, is not there although it is, is no
         checkpoint, or belongs to a fit with another identity: the message then says what differs.
@@ -110,32 +114,44 @@ class Journal:
             if resume:
                 raise InputError("resume is True, but checkpoint is None: give the path of the checkpoint")
             return Journal(None, identity)
-        journal = Journal(Path(path), identity)
-        exists = Path(path).exists()
-        if resume and not exists:
-            raise InputError(f"there is no checkpoint {os.fspath(path)!r} to resume from: start without resume")
-        if exists and not resume:
-            raise InputError(f"the checkpoint {os.fspath(path)!r} is left of an unfinished fit: resume, or delete it")
+        journal = Journal(Path(path), identity, writer=distributed.current().first)
+        data = distributed.from_first(lambda: _content(os.fspath(path), resume=resume))
         if resume:
-            journal._read()
+            journal._read(data)
         return journal
 
-    def _read(self) -> None:
-        from safetensors import SafetensorError, safe_open
+    def _read(self, data: bytes) -> None:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
 
         try:
-            with safe_open(os.fspath(self.path or ""), framework="numpy") as file:
-                head = json.loads((file.metadata() or {})["grus.checkpoint"])
-                if head["format"] != FORMAT:
-                    raise InputError(f"{str(self.path)!r} has the format {head['format']!r}, expected {FORMAT}")
-                _compare(str(self.path), head["identity"], self.identity)
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                for name, row in head["finished"].items():
-                    self.finished[name] = Result(_below(arrays, f"finished/{name}/"), **row)
-                if head["running"] is not None:
-                    self.running = Running(arrays=_below(arrays, "running/"), **head["running"])
+            arrays = load(data)
+            size = int.from_bytes(data[:8], "little")  # of the header, which load has found sound
+            head = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["grus.checkpoint"])
+            if head["format"] != FORMAT:
+                raise InputError(f"{str(self.path)!r} has the format {head['format']!r}, expected {FORMAT}")
+            _compare(str(self.path), head["identity"], self.identity)
+            for name, row in head["finished"].items():
+                self.finished[name] = Result(_below(arrays, f"finished/{name}/"), **row)
+            if head["running"] is not None:
+                self.running = Running(arrays=_below(arrays, "running/"), **head["running"])
         except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"{str(self.path)!r} is not a checkpoint of Grus, or is damaged: {error}") from None
+
+
+def _content(path: str, *, resume: bool) -> bytes:
+    """The bytes of the file to resume from; none where there is none, and none is wanted."""
+    exists = Path(path).exists()
+    if resume and not exists:
+        raise InputError(f"there is no checkpoint {path!r} to resume from: start without resume")
+    if exists and not resume:
+        raise InputError(f"the checkpoint {path!r} is left of an unfinished fit: resume, or delete it")
+    if not resume:
+        return b""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"the checkpoint {path!r} cannot be read: {error.strerror}") from None
 
 
 def _below(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:

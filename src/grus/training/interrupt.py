@@ -6,6 +6,8 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+from grus.training import distributed
+
 __all__ = ["Interrupt", "Interrupted"]
 
 
@@ -16,6 +18,8 @@ class Interrupted(KeyboardInterrupt):
 class Interrupt:
     """While entered, SIGINT and SIGTERM only set ``requested``; a second signal interrupts at once.
 
+    Of several processes a signal to one stops all, and a second does nothing: Ctrl-C in a terminal reaches each process
+    twice, by itself and through torchrun, which kills what does not end within half a minute.
     Outside the main thread, where Python allows no signal handlers, it does nothing.
     """
 
@@ -38,6 +42,6 @@ class Interrupt:
         self._previous.clear()
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and distributed.current().world == 1:
             raise KeyboardInterrupt
         self.requested = True

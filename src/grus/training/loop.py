@@ -1,37 +1,43 @@
-"""The training loop. It knows networks, losses and checkpoints, and nothing of any task."""
+"""The training loop. It knows networks, objectives and checkpoints, and nothing of any task."""
 
 from __future__ import annotations
 
-import copy
 import math
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from grus.errors import InputError
 from grus.torch.network import Network
-from grus.training.checkpoint import Journal, Result, Running
+from grus.training import distributed
+from grus.training.checkpoint import Journal, Result
+from grus.training.failures import Diverged, LostWorker, OutOfMemory, is_lost_worker, is_out_of_memory
 from grus.training.interrupt import Interrupt, Interrupted
+from grus.training.metrics import Metrics
+from grus.training.objective import Objective
 from grus.training.progress import Reporter
+from grus.training.run import Run, arrays_of, load_arrays
 from grus.training.schedule import Optimisation, learning_rate
 
 __all__ = ["Diverged", "seeded", "train"]
 
 
-class Diverged(InputError):
-    """A training whose loss or validation is no longer finite. It is repeatable: from its checkpoint it ends so too."""
-
-
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
     """PyTorch's generator seeded from ``key``, and put back afterwards."""
-    with torch.random.fork_rng(devices=[]):
+    with _own_generators():
         _seed(key)
+        yield
+
+
+@contextmanager
+def _own_generators() -> Iterator[None]:
+    device = distributed.current().device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
@@ -39,113 +45,9 @@ def _seed(key: Sequence[int]) -> None:
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
-NUMBERS = ("best_step", "best_score", "lowest", "loss_sum", "loss_count", "curve")  # of a run, beside its arrays
-
-
-class _Run:
-    """One training under way: all that changes from step to step, and so all that a checkpoint must hold."""
-
-    def __init__(self, network: Network, optimisation: Optimisation) -> None:
-        self.network, self.optimisation = network, optimisation
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(), betas=optimisation.betas, weight_decay=optimisation.weight_decay
-        )
-        self.average = copy.deepcopy(network).eval().requires_grad_(False) if optimisation.average else None
-        self.step = 0
-        self.best: dict[str, NDArray[Any]] = {}
-        self.best_step, self.best_score, self.lowest = 0, math.inf, math.inf
-        self.loss_sum, self.loss_count = 0.0, 0
-        self.curve: list[dict[str, Any]] = []
-
-    @property
-    def kept(self) -> Network:
-        """The network that is validated and kept: the averaged one where there is one."""
-        return self.network if self.average is None else self.average
-
-    def advance(self, loss: Tensor) -> bool:
-        """Update the weights; False, with nothing changed, when the loss or its gradient is not finite."""
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.optimisation.clip_norm)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            return False
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.optimisation, self.step)
-        self.optimiser.step()
-        self.step += 1
-        if self.average is not None:
-            # early on the average follows faster, so that it forgets the first weights
-            decay = min(self.optimisation.average, (1 + self.step) / (10 + self.step))
-            with torch.no_grad():
-                for mean, weight in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                    mean.lerp_(weight, 1 - decay)
-        self.loss_sum += loss.item()
-        self.loss_count += 1
-        return True
-
-    def measure(self, validate: Callable[[Network], float] | None) -> float | None:
-        """Add a row to the curve; with ``validate``, keep the weights that did best. A score that is not finite, with
-        which the training must end, changes nothing.
-        """
-        score = None
-        if validate is not None:
-            was_training = self.kept.training
-            self.kept.eval()
-            with torch.no_grad():
-                score = float(validate(self.kept))
-            self.kept.train(was_training)
-            if not math.isfinite(score):
-                return score
-            self.lowest = min(score, self.lowest)
-            if score <= self.lowest + self.optimisation.tolerance * abs(self.lowest):
-                self.best, self.best_step, self.best_score = arrays_of(self.kept), self.step, score
-        row = {"step": self.step, "loss": self.loss_sum / max(1, self.loss_count)}
-        if score is not None:
-            row["validation"] = score
-        self.curve.append(row)
-        self.loss_sum, self.loss_count = 0.0, 0
-        return score
-
-    def to_running(self, name: str) -> Running:
-        arrays = {f"network/{key}": array for key, array in arrays_of(self.network).items()}
-        if self.average is not None:
-            arrays |= {f"average/{key}": array for key, array in arrays_of(self.average).items()}
-        arrays |= {f"best/{key}": array for key, array in self.best.items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            arrays |= {f"optimiser/{index}/{key}": tensor.numpy().copy() for key, tensor in state.items()}
-        numbers = {name: getattr(self, name) for name in NUMBERS}
-        return Running(name, self.step, arrays, {k: None if v == math.inf else v for k, v in numbers.items()})
-
-    def restore(self, running: Running) -> None:
-        arrays, numbers = running.arrays, running.numbers
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, array in arrays.items():
-            kind, _, rest = key.partition("/")
-            if kind == "optimiser":
-                index, _, entry = rest.partition("/")
-                state.setdefault(int(index), {})[entry] = torch.tensor(array)
-            elif kind == "best":
-                self.best[rest] = array
-        load_arrays(self.network, {k[8:]: a for k, a in arrays.items() if k.startswith("network/")})
-        if self.average is not None:
-            load_arrays(self.average, {k[8:]: a for k, a in arrays.items() if k.startswith("average/")})
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.step = running.step
-        for name in NUMBERS:
-            setattr(self, name, math.inf if numbers[name] is None else numbers[name])
-
-
-def arrays_of(network: Network) -> dict[str, NDArray[Any]]:
-    return {name: tensor.detach().numpy().copy() for name, tensor in network.state_dict().items()}
-
-
-def load_arrays(network: Network, arrays: dict[str, NDArray[Any]]) -> None:
-    network.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
-
-
 def train(
     network: Network,
-    loss: Callable[[Network, int], Tensor],
+    objective: Objective,
     optimisation: Optimisation,
     *,
     name: str,
@@ -155,62 +57,144 @@ def train(
     reporter: Reporter,
     validate: Callable[[Network], float] | None = None,
     stop: int | None = None,
+    metrics: Metrics | None = None,
 ) -> Result:
     """Train ``network`` in place for ``optimisation.steps`` updates, or until validation stops getting better.
 
-    loss(network, step) gives the loss of that step's batch; it must be a pure function of the weights and the step
-    (PyTorch's generator is seeded from ``seed`` and the step). validate(network) gives a metric, lower is better; the
-    weights that did best are kept, else the last ones. ``stop`` ends the same training after fewer steps: the learning
-    rate is still that of all of them. A training of this name that the journal has finished is not
-    run again, one it has begun goes on where it was, to the same bits.
+    objective: the losses of each step; PyTorch's generator is seeded from ``seed``, the step and the rank before it is
+    asked. validate(network) gives a metric, lower is better, of the first process; the weights that did best are kept,
+    else the last ones. ``stop`` ends the same training after fewer steps: the learning rate is still that of all of
+    them. A training of this name that the journal has finished is not run again, one it has begun goes on where it
+    was, to the same bits. The processes that ``distributed.start`` found train together; the network is on their
+    device meanwhile, and on the CPU afterwards.
 
-    Raises Interrupted (the checkpoint is written) when ``interrupt`` is requested, and Diverged when the loss is no
-    longer finite (the checkpoint holds the state before that step) or the metric is not.
+    Raises Interrupted (the checkpoint is written) when ``interrupt`` is requested in any process, Diverged when the
+    loss is no longer finite (the checkpoint holds the state before that step) or the metric is not, OutOfMemory (the
+    checkpoint holds the state before that step in one process, in several it is the last written) and LostWorker when
+    another process ended (the last written checkpoint stands).
     """
-    every, end = optimisation.validate_every, min(stop or optimisation.steps, optimisation.steps)
+    end = min(stop or optimisation.steps, optimisation.steps)
     if name in journal.finished:
         reporter.spare(end)
         result = journal.finished[name]
         load_arrays(network, dict(result.arrays))
         return result
+    processes = distributed.current()
+    _check_precision(optimisation, processes.device)
     reporter.begin(name, end)
-    run = _Run(network.train(), optimisation)
-    if journal.running is not None and journal.running.name == name:
-        run.restore(journal.running)
-        reporter.skip(run.step)
-    else:
-        journal.update(run.to_running(name))
-    advice = f"lower the learning rate (it is {optimisation.learning_rate:g}), or look for extreme values"
-    with torch.random.fork_rng(devices=[]):
-        while run.step < end and not _stalled(run, validate is not None):
-            if interrupt.requested:
+    run: Run | None = None
+    try:
+        with _own_generators():
+            run = Run(network.to(processes.device).train(), objective, optimisation)
+            loop = _Loop(run, name, end, seed, journal, interrupt, reporter, validate, metrics)
+            loop.begin()
+            while run.step < end and not (validate is not None and run.stalled):
+                loop.step()
+            return loop.finish()
+    except (MemoryError, RuntimeError) as error:
+        where = f"at step {reporter.step} of {end} ({name})"
+        if is_out_of_memory(error):
+            if run is not None and run.intact and processes.world == 1:
+                traceback.clear_frames(error.__traceback__)  # they hold what the step computed
+                run.optimiser.zero_grad()
                 journal.update(run.to_running(name))
-                raise Interrupted(f"stopped at step {run.step} of {end} ({name})")
-            if journal.due:
-                journal.update(run.to_running(name))
-            _seed([*seed, run.step])
-            value = loss(network, run.step)
-            if not run.advance(value):
-                journal.update(run.to_running(name))
-                raise Diverged(
-                    f"the loss became {value.item():g} or its gradient infinite at step {run.step} ({name}): {advice}"
-                )
-            last = run.step == end
-            score = run.measure(validate) if run.step % every == 0 or last else None
-            if score is not None and not math.isfinite(score):
-                raise Diverged(f"the validation became {score:g} at step {run.step} ({name}): {advice}")
-            reporter.update(value.item(), score)
-    reporter.spare(end - run.step)
-    if run.best:
-        load_arrays(network, run.best)
-        result = Result(run.best, run.best_step, run.best_score, run.curve)
-    else:
-        load_arrays(network, arrays_of(run.kept))
-        result = Result(arrays_of(network), run.step, None, run.curve)
-    journal.finish(name, result)
-    return result
+            raise OutOfMemory(f"out of memory {where}: take a smaller batch{_way_on(journal)}") from error
+        if processes.world > 1 and is_lost_worker(error):
+            raise LostWorker(f"another process of the training was lost {where}{_way_on(journal)}") from error
+        raise
+    finally:
+        network.cpu()
+        if metrics is not None:
+            metrics.end()
 
 
-def _stalled(run: _Run, validated: bool) -> bool:
-    waited = run.step - run.best_step
-    return validated and waited >= run.optimisation.patience * run.optimisation.validate_every
+def _way_on(journal: Journal) -> str:
+    if journal.path is None or journal.running is None:
+        return "; no checkpoint was kept"
+    return f"; the checkpoint {str(journal.path)!r} holds step {journal.running.step}: resume goes on from there"
+
+
+def _check_precision(optimisation: Optimisation, device: torch.device) -> None:
+    if optimisation.precision == "float32":
+        return
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported()
+    else:
+        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if not able:
+        raise InputError(f"precision is 'bfloat16', which this machine's {device.type} does not have: take 'float32'")
+
+
+@dataclass
+class _Loop:
+    """A run, and what :func:`train` was given around it. ``end``: the step it ends at."""
+
+    run: Run
+    name: str
+    end: int
+    seed: Sequence[int]
+    journal: Journal
+    interrupt: Interrupt
+    reporter: Reporter
+    validate: Callable[[Network], float] | None
+    metrics: Metrics | None
+
+    def begin(self) -> None:
+        if self.journal.running is not None and self.journal.running.name == self.name:
+            self.run.restore(self.journal.running)
+            self.reporter.skip(self.run.step)
+        else:
+            self.save()
+        if self.metrics is not None:
+            self.metrics.begin(self.name, self.run.step, self.journal.finished)
+
+    def save(self) -> None:
+        self.journal.update(self.run.to_running(self.name))
+
+    def step(self) -> None:
+        run, rank = self.run, self.run.processes.rank
+        run.carried = run.objective.carried()
+        _seed([*self.seed, run.step, rank] if rank else [*self.seed, run.step])
+        parts = run.objective.parts(run.step)
+        # all that the processes must agree on before they begin a step
+        count, stopped, due = distributed.add(
+            [sum(part.count for part in parts), float(self.interrupt.requested), float(self.journal.due)]
+        )
+        if stopped or due:
+            self.save()
+        if stopped:
+            raise Interrupted(f"stopped at step {run.step} of {self.end} ({self.name})")
+        value = run.gradient(parts, count)
+        if not run.update(value):
+            self.save()
+            raise self._diverged(f"the loss became {value:g} or its gradient infinite")
+        last = run.step == self.end
+        score = self._measure() if run.step % run.optimisation.validate_every == 0 or last else None
+        run.intact = True
+        self.reporter.update(value, score)
+
+    def _measure(self) -> float | None:
+        score = self.run.measure(self.validate)
+        if score is not None and not math.isfinite(score):
+            raise self._diverged(f"the validation became {score:g}")
+        if self.metrics is not None:
+            rate = learning_rate(self.run.optimisation, self.run.step - 1)
+            row = {"training": self.name, **self.run.curve[-1], "learning_rate": rate, "seconds": self.run.elapsed()}
+            self.metrics.write(row)
+        return score
+
+    def _diverged(self, what: str) -> Diverged:
+        rate = self.run.optimisation.learning_rate
+        advice = f"lower the learning rate (it is {rate:g}), or look for extreme values"
+        return Diverged(f"{what} at step {self.run.step} ({self.name}): {advice}")
+
+    def finish(self) -> Result:
+        run = self.run
+        self.reporter.spare(self.end - run.step)
+        if run.best:
+            result = Result(run.best, run.best_step, run.best_score, run.curve)
+        else:
+            result = Result(arrays_of(run.kept), run.step, None, run.curve)
+        load_arrays(run.network, dict(result.arrays))
+        self.journal.finish(self.name, result)
+        return result

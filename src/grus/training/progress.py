@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, TextIO
 
+from grus.training import distributed
+
 __all__ = ["Reporter"]
 
 INTERVAL = 10.0  # seconds between plain lines, unless a tenth of the work is done sooner
@@ -15,7 +17,7 @@ INTERVAL = 10.0  # seconds between plain lines, unless a tenth of the work is do
 class Reporter:
     """Tells the step of the training that runs, and how long all trainings, ``total`` steps at most, still take.
 
-    ``show`` False: silent. Uses tqdm in a terminal where it is installed.
+    ``show`` False: silent, and so is every process but the first. Uses tqdm in a terminal where it is installed.
     """
 
     def __init__(self, total: int, *, show: bool = True, stream: TextIO | None = None) -> None:
@@ -23,12 +25,12 @@ class Reporter:
         self.ran = 0  # steps of this run: those done before a resume took it no time
         self.label, self.step, self.steps = "", 0, total  # of the training that runs
         self.stream = sys.stderr if stream is None else stream
-        self.show = show
+        self.show = show and distributed.current().first
         self.started = self.printed = time.monotonic()
         self.printed_ran = 0
         self.loss: float | None = None
         self.validation: float | None = None
-        self.bar: Any = self._bar() if show and self.stream.isatty() else None
+        self.bar: Any = self._bar() if self.show and self.stream.isatty() else None
 
     def _bar(self) -> Any:
         try:

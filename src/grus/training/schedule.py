@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from grus.errors import InputError
 
@@ -12,9 +13,11 @@ __all__ = ["Optimisation", "learning_rate"]
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How a network is trained: AdamW with clipped gradients, a linear warm-up and a cosine decay to zero.
+    """How a network is trained: AdamW with clipped gradients, and a learning rate that rises, then follows a schedule.
 
-    warm_up: the share of the steps over which the learning rate rises.
+    warm_up: the share of the steps over which the learning rate rises, in a straight line.
+    schedule: "cosine" or "linear" decay to zero, or "constant".
+    precision: "bfloat16" computes what gains from it in bfloat16 (PyTorch's autocast); weights stay float32.
     betas, weight_decay: of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
     clip_norm: the largest norm of all gradients together (Pascanu et al. 2013, arXiv:1211.5063).
     average: decay of the moving average of the weights, which is then what is validated and kept; 0 for none.
@@ -33,6 +36,8 @@ class Optimisation:
     validate_every: int = 100
     patience: int = 5
     tolerance: float = 0.0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         for name in ("steps", "validate_every", "patience"):
@@ -47,10 +52,20 @@ class Optimisation:
                 raise InputError(f"{name} is {getattr(self, name)!r}, expected a number from 0 to below 1")
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(f"weight_decay is {self.weight_decay!r}, expected a number of at least 0")
+        for name, choices in (("schedule", ("cosine", "linear", "constant")), ("precision", ("float32", "bfloat16"))):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
 
 
 def learning_rate(optimisation: Optimisation, step: int) -> float:
     """The rate of the update that follows ``step`` others: never 0, so that every step counts."""
     done = (step + 1) / (optimisation.steps + 1)
     rising = min(1.0, done / optimisation.warm_up) if optimisation.warm_up else 1.0
-    return optimisation.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
+    match optimisation.schedule:
+        case "cosine":
+            falling = 0.5 * (1 + math.cos(math.pi * done))
+        case "linear":
+            falling = 1 - done
+        case "constant":
+            falling = 1.0
+    return optimisation.learning_rate * rising * falling
