@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint constraints.txt
 EDITABLE := --no-build-isolation --config-settings=cmake.define.GRUS_WERROR=ON --editable
+# aeon asks for a numba older than NumPy 2.4 needs; with a newer one it runs, as the tests show
+AEON = $(PIP) numba Deprecated scikit-learn pandas && $(PIP) --no-deps aeon
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/isa/*)
 CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.cpp)
 
@@ -14,7 +16,7 @@ CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.cpp)
 help:
 	@echo "make demo      train on the M3 competition's monthly series, forecast, load the model without PyTorch"
 	@echo "make test      every check: style, types, walls between modules, kernels' symbols, tests"
-	@echo "make accuracy  all 3,003 series of the M3 competition (some minutes)"
+	@echo "make accuracy  forecasts, classifiers, a language model, beside other methods: docs/accuracy.md (two hours)"
 	@echo "make bench     every shape beside every peer: benchmarks/results/cpu.json, docs/performance.md"
 	@echo "make lint      the checks of make test without the tests"
 	@echo "make format    bring Python and C++ into the one style"
@@ -26,6 +28,7 @@ demo: $(VENV)/.editable
 
 accuracy: $(VENV)/.accuracy
 	$(BIN)/python benchmarks/m3_all.py
+	$(BIN)/python benchmarks/uses.py
 
 bench: $(VENV)/.editable $(VENV)/.peers
 	$(BIN)/python -m benchmarks
@@ -70,10 +73,12 @@ $(VENV)/.editable: $(VENV)/.tools $(NATIVE)
 
 $(VENV)/.dev: $(VENV)/.tools pyproject.toml | $(VENV)/.editable
 	$(PIP) $(EDITABLE) '.[dev]'
+	$(AEON)
 	@touch $@
 
 $(VENV)/.accuracy: $(VENV)/.tools pyproject.toml | $(VENV)/.editable
 	$(PIP) $(EDITABLE) '.[accuracy]'
+	$(AEON)
 	@touch $@
 
 # A peer that cannot be installed here is reported as such and does not stop the others.

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 value = base * (1 + 0.3 * math.sin(i * math.pi / 6)) + i
                 file.write(f'"{shop}",{2000 + i // 12}-{i % 12 + 1:02d}-01,{"" if i == 20 else round(value, 3)}\n')
     arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(folder / "model.safetensors"), *SMALL, *COLUMNS]
-    assert main([*arguments, "--quiet", "--history", str(folder / "history.json")]) == 0
+    more = ["--history", str(folder / "history.json"), "--metrics", str(folder / "metrics.jsonl")]
+    assert main([*arguments, "--quiet", *more]) == 0
     return folder
 
 
@@ -49,6 +51,8 @@ def test_fit_leaves_the_model_and_nothing_else(folder: Path) -> None:
     assert {row["training"] for row in rows} == {"search", "training"}
     assert all(row["loss"] > 0 and row["step"] > 0 for row in rows)
     assert all("validation" in row for row in rows if row["training"] == "search")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [{name: line[name] for name in row} for row, line in zip(rows, lines, strict=True)] == rows
 
 
 def test_predict_without_torch(folder: Path) -> None:
@@ -223,8 +227,8 @@ def test_a_training_that_diverges(
 ) -> None:
     from grus.tasks.forecast import fit
 
-    loss = fit._loss
-    monkeypatch.setattr(fit, "_loss", lambda *arguments: loss(*arguments) * float("nan"))
+    pinball = fit._pinball
+    monkeypatch.setattr(fit, "_pinball", lambda *arguments: pinball(*arguments) * float("nan"))
     target = folder / "diverged.safetensors"
     arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *SMALL, *COLUMNS, "--quiet"]
     assert main(arguments) == 2
@@ -238,3 +242,73 @@ def test_a_training_that_diverges(
     monkeypatch.undo()
     assert main([*arguments, "--learning-rate", "0.001"]) == 0
     assert target.exists()
+
+
+def broken_off(folder: Path, target: Path, at: int, error: Exception) -> list[str]:
+    """The arguments of a fit that ended by ``error`` when it had taken so many batches."""
+    from grus.tasks.forecast import fit
+
+    arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *SMALL, *COLUMNS, "--quiet"]
+    taken, tensors = 0, fit._tensors
+
+    def fails(batch: object) -> object:
+        nonlocal taken
+        taken += 1
+        if taken == at:
+            raise error
+        return tensors(batch)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "_tensors", fails)
+        assert main(arguments) == 2
+    return arguments
+
+
+def test_out_of_memory_leaves_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = folder / "full.safetensors"
+    arguments = broken_off(folder, target, 12, MemoryError())
+    step = r"out of memory at step \d+ of 30 \(search\): take a smaller batch; the checkpoint '.*' holds step \d+: "
+    ending = r"resume goes on from there, by the same command and --resume \(delete it to change settings\)\n"
+    assert re.fullmatch("grus: error: " + step + ending, capsys.readouterr().err)
+    assert main([*arguments, "--resume"]) == 0
+    assert target.read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_what_torchrun_starts_again_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = folder / "again.safetensors"
+    arguments = broken_off(folder, target, 12, MemoryError())
+    assert main(arguments) == 2
+    assert "is left of an interrupted run" in capsys.readouterr().err
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert main(arguments[:-1]) == 0
+    assert "after the resume" in capsys.readouterr().out
+    assert target.read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert main(arguments) == 0  # the last life did not come to its first checkpoint
+
+
+@pytest.mark.timeout(300)  # a process takes two seconds to load PyTorch, on a busy disk ten
+def test_the_other_processes_write_nothing(folder: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "grus"]
+    target = folder / "together.safetensors"
+    arguments = ["forecast", "fit", folder / "data.csv", "-o", target, *SMALL, *COLUMNS, "--batch-size", "1"]
+    before = {path.name for path in folder.iterdir()}
+    done = subprocess.run([*command, *map(str, arguments), "--backtest", "2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("together.safetensors: ") == done.stdout.count("seasonal naive") == 1
+    assert {path.name for path in folder.iterdir()} - before == {target.name}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("--metrics m.safetensors", "--metrics and --output are the same file 'm.safetensors'"),
+        ("--history m.safetensors.checkpoint", "--history and the checkpoint are the same file"),
+        ("--metrics none/m.jsonl", "there is no folder 'none'"),
+        ("--batch-size 0", "--batch-size: '0' is not an integer of at least 1"),
+    ],
+)
+def test_outputs_that_cannot_be(folder: Path, failing: Callable[[str], str], more: str, words: str) -> None:
+    line = failing(f"forecast fit {folder / 'data.csv'} --horizon 4 -o m.safetensors {' '.join(COLUMNS)} {more}")
+    assert words in line

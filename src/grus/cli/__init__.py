@@ -1,4 +1,5 @@
-"""The command line: ``grus forecast …``, and what is done with a model: export, import, info, verify, stream.
+"""The command line: ``grus TASK fit|…`` for forecast, classify and language, and what is done with a model: export,
+import, info, verify, stream.
 
 Exit status: 0 done; 1 an export that does not agree with its model; 2 bad input, told in one line on stderr;
 130 interrupted. GRUS_DEBUG=1 shows tracebacks.
@@ -13,23 +14,79 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from grus.cli import export, forecast_evaluate, forecast_fit, forecast_predict, import_file, info, stream, verify
+from grus.cli import (
+    classify_evaluate,
+    classify_fit,
+    classify_predict,
+    config,
+    export,
+    forecast_evaluate,
+    forecast_fit,
+    forecast_predict,
+    import_file,
+    info,
+    language_evaluate,
+    language_fit,
+    language_generate,
+    stream,
+    verify,
+)
 from grus.errors import InputError
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+FORECAST = """\
 a forecaster in three lines:
   grus forecast fit sales.csv --horizon 18 -o model.safetensors
   grus forecast predict model.safetensors sales.csv -o forecast.csv --plot forecast.png
   grus forecast evaluate model.safetensors sales.csv
+"""
 
+CLASSIFY = """\
+a classifier in three lines:
+  grus classify fit reviews.csv -o model.safetensors
+  grus classify predict model.safetensors new.csv -o labels.csv
+  grus classify evaluate model.safetensors test.csv --train reviews.csv
+"""
+
+LANGUAGE = """\
+a language model in three lines:
+  grus language fit plays.txt -o model.safetensors
+  grus language generate model.safetensors --prompt "To be, "
+  grus language evaluate model.safetensors other.txt --train plays.txt
+"""
+
+MODELS = """\
 a model elsewhere:
   grus info model.safetensors
   grus export model.safetensors --to onnx -o model.onnx
   grus import model.keras -o model.safetensors
   grus stream model.safetensors < steps.csv
 """
+
+TASKS = (
+    (
+        "forecast",
+        "forecast time series, with intervals",
+        "Forecast the series of a long table (columns unique_id, ds, y) with one GRU over them all.",
+        FORECAST,
+        (forecast_fit, forecast_predict, forecast_evaluate),
+    ),
+    (
+        "classify",
+        "sort texts or numeric series into classes, whole or step by step",
+        "Sort texts or numeric series into classes, a label a sequence or a label a step, with probabilities.",
+        CLASSIFY,
+        (classify_fit, classify_predict, classify_evaluate),
+    ),
+    (
+        "language",
+        "learn to write a text on, by characters or subwords",
+        "Learn from a text how texts like it go on: to judge others by it, and to write.",
+        LANGUAGE,
+        (language_fit, language_evaluate, language_generate),
+    ),
+)
 
 PARAMETER = re.compile(r"(?<![\w'\"/-])(prefix|nodes|block|opset)(?:=|(?= is ))")
 
@@ -43,19 +100,16 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     raw = argparse.RawDescriptionHelpFormatter
-    top = Parser("grus", description="Train GRUs and run them.", epilog=EXAMPLES, formatter_class=raw)
+    everything = "\n".join((FORECAST, CLASSIFY, LANGUAGE, MODELS))
+    top = Parser("grus", description="Train GRUs and run them.", epilog=everything, formatter_class=raw)
     top.add_argument("--version", action=_Version, help="show the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    forecast = commands.add_parser(
-        "forecast",
-        help="forecast time series, with intervals",
-        description="Forecast the series of a long table (columns unique_id, ds, y) with one GRU over them all.",
-        epilog=EXAMPLES,
-        formatter_class=raw,
-    )
-    verbs = forecast.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
-    for verb in (forecast_fit, forecast_predict, forecast_evaluate):
-        verb.add(verbs)
+    for name, summary, description, examples, modules in TASKS:
+        task = commands.add_parser(name, help=summary, description=description, epilog=examples, formatter_class=raw)
+        verbs = task.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
+        for module in modules:
+            module.add(verbs)
+        config.add(verbs.choices["fit"])
     for command in (export, import_file, info, stream, verify):
         command.add(commands)
     return top
@@ -75,8 +129,9 @@ class _Version(argparse.Action):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     try:
-        options = parser().parse_args(arguments)
-        status: int = options.run(options)
+        options = config.apply(parser(), arguments)
+        with config.saving(options):
+            status: int = options.run(options)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader of our output has gone: no one is left to tell

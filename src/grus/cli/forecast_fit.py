@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grus.cli import shared
+from grus.cli import fitting, shared
 from grus.errors import InputError
 from grus.files import write_whole
 
 if TYPE_CHECKING:
+    from grus.tasks.forecast.fit import Fitted
     from grus.tasks.forecast.settings import Settings
+    from grus.tasks.forecast.table import Table
 
 NO_MODEL = (".csv", ".tsv", ".parquet", ".pq", ".json", ".png")  # endings that say a file is something else
 
@@ -23,6 +25,7 @@ examples:
   grus forecast fit sales.csv --horizon 14 --future price,holiday --static shop -o model.safetensors
   grus forecast fit sales.csv --horizon 18 -o model.safetensors --backtest 3
   grus forecast fit sales.csv --horizon 18 -o model.safetensors --resume    (after Ctrl-C)
+  torchrun --nproc-per-node 2 -m grus forecast fit sales.csv --horizon 18 -o model.safetensors
 
 The table has one row for each series and time: unique_id, ds, y, and covariates. An empty y is a missing value.
 Ctrl-C leaves MODEL.checkpoint, from which --resume ends at the same weights as a run that was never broken off.
@@ -52,6 +55,7 @@ def add(verbs: Any) -> None:
         help="then train on all but the last K horizons, forecast these, and compare with naive forecasts",
     )
     parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
+    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them as they come, as JSON lines")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     shared.add_threads(parser)
 
@@ -101,6 +105,13 @@ def _add_training(group: Any) -> None:
         "--steps", type=size, default=trainer.steps, metavar="N", help="training steps at most (default: by the data)"
     )
     group.add_argument(
+        "--batch-size",
+        type=size,
+        default=optimiser.batch_size,
+        metavar="N",
+        help="series a step, in each process (default: %(default)s)",
+    )
+    group.add_argument(
         "--learning-rate",
         type=float,
         default=optimiser.learning_rate,
@@ -113,22 +124,15 @@ def _add_training(group: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    for option, path in (("--output", options.output), ("--history", options.history)):
-        shared.check_output(option, path, options.data)
+    settings, first = _settings(options), fitting.is_first()
+    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
+    if first:
+        outputs = {"--output": options.output, "--history": options.history, "--metrics": options.metrics}
+        fitting.check_files(outputs, options.data, checkpoint, resume=options.resume)
     if options.output.suffix.lower() in NO_MODEL:
         raise InputError(
             f"--output {str(options.output)!r}: a model is a .safetensors file, not {options.output.suffix}"
         )
-    if options.history is not None and options.history.resolve() == options.output.resolve():
-        raise InputError(f"--history and --output are the same file {str(options.output)!r}: choose another name")
-    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
-    if options.history is not None and options.history.resolve() == checkpoint.resolve():
-        raise InputError(f"--history {str(options.history)!r} is the name of the checkpoint: choose another name")
-    if options.resume and not checkpoint.exists():
-        raise InputError(f"--resume: there is no checkpoint {str(checkpoint)!r}: leave --resume out to start")
-    if checkpoint.exists() and not options.resume:
-        raise InputError(f"{str(checkpoint)!r} is left of an interrupted run: go on with --resume, or delete the file")
     table = shared.read_table(options.data, options)
     if options.backtest is not None:
         from grus.tasks.forecast.backtest import plan
@@ -136,39 +140,55 @@ def run(options: argparse.Namespace) -> int:
         plan(table, settings, options.backtest)  # raises now what would end the backtest after the training
     _use_torch(options.threads)
     from grus.tasks.forecast.fit import fit_with_history
-    from grus.tasks.forecast.predict import task_of
-    from grus.training.interrupt import Interrupted
-    from grus.training.loop import Diverged
+    from grus.training import distributed
+    from grus.training.metrics import Metrics
 
-    begin = time.perf_counter()
-    try:
+    distributed.start()
+    resume, begin = fitting.resumes(checkpoint, asked=options.resume), time.perf_counter()
+    with fitting.ending(checkpoint):
         fitted = fit_with_history(
-            table, settings, progress=not options.quiet, checkpoint=checkpoint, resume=options.resume
+            table,
+            settings,
+            progress=not options.quiet,
+            checkpoint=checkpoint,
+            resume=resume,
+            metrics=None if options.metrics is None else Metrics(options.metrics),
         )
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}, kept in {checkpoint}: go on with the same command and --resume") from None
-    except Diverged as error:  # no settings but its own go on from the checkpoint, and they lead to the same end
-        checkpoint.unlink(missing_ok=True)
-        raise InputError(f"{error}; then start again, {checkpoint} is removed") from None
-    seconds = time.perf_counter() - begin
+    if first:
+        took = f"{time.perf_counter() - begin:.0f} s" + " after the resume" * resume
+        _write(options, fitted, f"trained on {len(table.ids):,} series in {took}")
+        checkpoint.unlink()
+    if options.backtest is not None:
+        _backtest(table, settings, options)
+    return 0
+
+
+def _write(options: argparse.Namespace, fitted: Fitted, how: str) -> None:
+    from grus.tasks.forecast.predict import task_of
+
     fitted.model.save(options.output)
     if options.history is not None:
         write_whole(options.history, (json.dumps(fitted.history, indent=1) + "\n").encode())
-    checkpoint.unlink()
     if not options.quiet:
-        task, took = task_of(fitted.model), f"{seconds:.0f} s" + " after the resume" * options.resume
+        task = task_of(fitted.model)
         print(
-            f"{options.output}: {fitted.model.num_parameters:,} weights, trained on {len(table.ids):,} series "
-            f"in {took} (window {task.window}, frequency {task.frequency}, season {task.season}, {task.scale} scale)"
+            f"{options.output}: {fitted.model.num_parameters:,} weights, {how} (window {task.window}, "
+            f"frequency {task.frequency}, season {task.season}, {task.scale} scale)",
+            flush=True,
         )
-    if options.backtest is not None:
-        try:
-            from grus.tasks.forecast.backtest import backtest
 
-            print(backtest(table, settings, options.backtest, progress=not options.quiet))
-        except Interrupted as stop:
-            raise Interrupted(f"{stop} of the backtest; {options.output} is written") from None
-    return 0
+
+def _backtest(table: Table, settings: Settings, options: argparse.Namespace) -> None:
+    """All processes train its model, as they did the one that was written; the first prints the report."""
+    from grus.tasks.forecast.backtest import backtest
+    from grus.training.interrupt import Interrupted
+
+    try:
+        report = backtest(table, settings, options.backtest, progress=not options.quiet)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop} of the backtest; {options.output} is written") from None
+    if fitting.is_first():
+        print(report)
 
 
 def _use_torch(threads: int | None) -> None:
@@ -196,6 +216,6 @@ def _settings(options: argparse.Namespace) -> Settings:
         season=options.season,
         scale=options.scale,
         architecture=Architecture(options.hidden_size, options.layers, options.members),
-        optimiser=Optimiser(learning_rate=options.learning_rate),
+        optimiser=Optimiser(learning_rate=options.learning_rate, batch_size=options.batch_size),
         trainer=Trainer(steps=options.steps, seed=options.seed),
     )

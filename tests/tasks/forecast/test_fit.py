@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tasks.forecast import shared_fit
 
 from grus.errors import InputError
 from grus.model import Model
@@ -287,3 +292,46 @@ def test_the_default_of_torch_does_not_matter() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert same(wide, whole)
+
+
+@pytest.mark.timeout(300)  # a process takes two seconds to load PyTorch, on a busy disk ten
+def test_two_processes_equal_one_with_twice_the_batch(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", shared_fit.__file__]
+    done = subprocess.run(
+        [*command, tmp_path / "two", "2"], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    alone, task = shared_fit.fit(tmp_path / "one", 4)
+    together = dict(np.load(tmp_path / "two" / "weights.npz"))
+    assert together.keys() == alone.keys()
+    assert {name.split(".")[0] for name in alone} == {"search", "training"}
+    for name, weights in alone.items():
+        np.testing.assert_allclose(together[name], weights, rtol=0, atol=1e-10, err_msg=name)
+    wanted = json.loads(json.dumps(task))
+    factors = wanted.pop("calibration")
+    assert max(factors) > 1.01
+    found = [json.loads((tmp_path / "two" / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert found[0] == found[1]
+    np.testing.assert_allclose(found[0].pop("calibration"), factors, rtol=1e-9)
+    assert found[0] == wanted
+    rows = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("one", "two")]
+    assert len(rows[0]) == len(rows[1]) > 10
+
+
+def test_processes_share_a_step_and_some_get_nothing_of_it() -> None:
+    panel, task = prepare(table((9,) * 9), QUICK)
+    whole = Sampler(Windows(panel, task), 16, 8, (0,))
+    shares = [Sampler(Windows(panel, task), 16, 4, (0,), rank, 2) for rank in (0, 1)]
+    sizes = set()
+    for step in range(2 * whole.epoch_steps):
+        series, stop, length = whole(step)
+        for rank, share in enumerate(shares):
+            assert share.epoch_steps == whole.epoch_steps
+            own_series, own_stop, own_length = share(step)
+            assert np.array_equal(own_series, series[rank::2])
+            assert np.array_equal(own_stop, stop[rank::2])
+            assert own_length == length
+            sizes.add(len(own_series))
+    assert sizes == {4, 1, 0}

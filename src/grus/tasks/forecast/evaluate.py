@@ -12,13 +12,13 @@ from grus.errors import InputError
 from grus.model import Model
 from grus.session import Session
 from grus.spec import Forecast
+from grus.tasks.checks import integer
 from grus.tasks.forecast import metrics
 from grus.tasks.forecast.baselines import naive, seasonal_naive
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.predict import Runner, check_future, forecast_panel, task_of
 from grus.tasks.forecast.prepare import panel_for, trained_times
 from grus.tasks.forecast.report import Report
-from grus.tasks.forecast.settings import integer
 from grus.tasks.forecast.table import as_table
 from grus.tasks.forecast.windows import LEAST_COUNT
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,9 +30,12 @@ from grus.tasks.forecast.settings import Architecture, Settings
 from grus.tasks.forecast.table import Table
 from grus.tasks.forecast.windows import LEAST_COUNT, Batch, Windows, bypass_size, input_size, output_size
 from grus.torch.network import Network
+from grus.training import distributed
 from grus.training.checkpoint import Journal, Result
 from grus.training.interrupt import Interrupt
 from grus.training.loop import seeded, train
+from grus.training.metrics import Metrics
+from grus.training.objective import Part
 from grus.training.progress import Reporter
 from grus.training.schedule import Optimisation
 
@@ -63,19 +67,24 @@ def fit(
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    metrics: Metrics | str | os.PathLike[str] | None = None,
 ) -> Model:
     """A model trained on the series of ``table``.
 
     progress: tell on stderr how far it is. checkpoint: a file to go on from after an interruption, written every 20
     seconds and when SIGINT or SIGTERM ends the training; it is left in place for the caller to delete once the model
     is safe. resume: go on from it; with the same number of threads the weights are the same to the bit as without
-    the interruption.
+    the interruption. metrics: a file of JSON lines of what is measured, or a :class:`grus.training.metrics.Metrics`.
+    Under torchrun all processes train one model together, each with ``batch_size`` series a step, and all of them get
+    it; each needs the whole table.
 
-    Raises InputError for data or settings that do not fit, and for a checkpoint of other data or settings;
-    grus.training.loop.Diverged, an InputError, for a loss that is no longer finite (the checkpoint is then of no use,
-    for a run from it ends so too); grus.training.interrupt.Interrupted when it was interrupted.
+    Raises InputError for data or settings that do not fit, and for a checkpoint of other data or settings; of its kinds
+    grus.training.failures.Diverged for a loss that is no longer finite (the checkpoint is then of no use, for a run
+    from it ends so too), OutOfMemory and LostWorker; grus.training.interrupt.Interrupted when it was interrupted.
     """
-    return fit_with_history(table, settings, progress=progress, checkpoint=checkpoint, resume=resume).model
+    return fit_with_history(
+        table, settings, progress=progress, checkpoint=checkpoint, resume=resume, metrics=metrics
+    ).model
 
 
 def fit_with_history(
@@ -85,15 +94,21 @@ def fit_with_history(
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    metrics: Metrics | str | os.PathLike[str] | None = None,
 ) -> Fitted:
     """As :func:`fit`, with what was measured on the way."""
+    processes = distributed.start()
     panel, task = prepare(table, settings)
     windows = Windows(panel, task)
-    journal = Journal.open(checkpoint, _identity(table, settings), resume=resume)
+    journal = Journal.open(checkpoint, _identity(table, settings, processes.world), resume=resume)
     held_back = _HeldBack(windows) if settings.trainer.early_stopping else None
     chain = make_chain(task, settings.architecture)
+    if metrics is not None and not isinstance(metrics, Metrics):
+        metrics = Metrics(metrics)
     members = settings.architecture.members
-    optimisation = _optimisation(settings, Sampler(windows, task.window, settings.optimiser.batch_size, ()).epoch_steps)
+    share = (processes.rank, processes.world)
+    batch_size = settings.optimiser.batch_size
+    optimisation = _optimisation(settings, Sampler(windows, task.window, batch_size, (), *share).epoch_steps)
     search = held_back is not None and held_back.learnable
     best: int | None = None
     history: list[dict[str, Any]] = []
@@ -103,12 +118,12 @@ def fit_with_history(
         def run(name: str, member: int, windows: Windows, held_back: _HeldBack | None) -> tuple[Network, Result]:
             seed = (settings.trainer.seed, member, int(held_back is not None))
             windows.keep_ready()
-            sampler = Sampler(windows, windows.task.window, settings.optimiser.batch_size, seed)
+            sampler = Sampler(windows, windows.task.window, batch_size, seed, *share)
             with seeded(*seed[:2]):
                 network = Network(chain)
             result = train(
                 network,
-                lambda network, step: _loss(network, windows.batch(*sampler(step)), task),
+                _Objective(windows, sampler, task),
                 optimisation,
                 name=name,
                 seed=seed,
@@ -117,6 +132,7 @@ def fit_with_history(
                 interrupt=interrupt,
                 reporter=reporter,
                 validate=None if held_back is None else held_back.loss,
+                metrics=metrics,
             )
             history.extend({"training": name} | row for row in result.curve)
             return network, result
@@ -169,15 +185,15 @@ def _optimisation(settings: Settings, epoch_steps: int) -> Optimisation:
 
 
 def _pinball(output: Tensor, batch: Mapping[str, Tensor], task: Forecast) -> Tensor:
-    """Mean pinball loss (Koenker & Bassett 1978) over the known targets, in units of the series (log: relative).
+    """Sum of the pinball losses (Koenker & Bassett 1978) of the known targets, in units of the series (log: relative),
+    each the mean over the quantiles.
 
     output [..., horizon · quantiles]; target and mask [..., horizon], weight [...].
     """
     levels = torch.tensor(task.quantiles, dtype=torch.float32)
     missed = batch["target"].unsqueeze(-1) - _by_step(output, task)
     losses = torch.maximum(levels * missed, (levels - 1) * missed).mean(dim=-1)
-    mask = batch["mask"]
-    return (losses * mask * batch["weight"].unsqueeze(-1)).sum() / mask.sum().clamp(min=1)
+    return (losses * batch["mask"] * batch["weight"].unsqueeze(-1)).sum()
 
 
 def _by_step(output: Tensor, task: Forecast) -> Tensor:
@@ -185,9 +201,24 @@ def _by_step(output: Tensor, task: Forecast) -> Tensor:
     return output.view(*output.shape[:-1], task.horizon, len(task.quantiles))
 
 
-def _loss(network: Network, batch: Batch, task: Forecast) -> Tensor:
-    tensors = _tensors(batch)
-    return _pinball(network(tensors["x"]), tensors, task)
+class _Objective:
+    """The mean pinball loss of the windows the sampler gives."""
+
+    def __init__(self, windows: Windows, sampler: Sampler, task: Forecast) -> None:
+        self.windows, self.sampler, self.task = windows, sampler, task
+
+    def parts(self, step: int) -> list[Part]:
+        series, stop, length = self.sampler(step)
+        if not series.size:
+            return []
+        batch = _tensors(self.windows.batch(series, stop, length))
+        return [Part(batch["mask"].sum().item(), lambda network: _pinball(network(batch["x"]), batch, self.task))]
+
+    def carried(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def restore(self, carried: Mapping[str, NDArray[Any]]) -> None:
+        pass
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:
@@ -205,6 +236,8 @@ class _HeldBack:
         self.learnable = int(known.max()) >= self.task.horizon + LEAST_COUNT and bool(self.training.origins.any())
         self.batches = self._batches(windows, panel, known) if self.learnable else []
         self.learnable = any(bool(batch["mask"].any()) for batch in self.batches)
+        if not distributed.current().first:  # which alone looks at them
+            self.batches = []
 
     def _batches(self, windows: Windows, panel: Panel, known: NDArray[np.int64]) -> list[dict[str, Tensor]]:
         rows = np.flatnonzero(known >= LEAST_COUNT)
@@ -226,11 +259,17 @@ class _HeldBack:
         total = count = 0.0
         for batch in self.batches:
             known = batch["mask"].sum().item()
-            total += _pinball(network(batch["x"], last=True), batch, self.task).item() * known
+            mean = _pinball(network(batch["x"], last=True), batch, self.task) / max(1.0, known)
+            total += mean.item() * known
             count += known
         return total / count
 
     def calibration(self, network: Network) -> tuple[float, ...]:
+        """:meth:`factors` as the first process finds them, in all of them."""
+        data = distributed.from_first(lambda: json.dumps(self.factors(network)).encode())
+        return tuple(json.loads(data))
+
+    def factors(self, network: Network) -> tuple[float, ...]:
         """For each quantile the factor on its distance from the median that makes it true of the held-back values.
 
         A level and its mirror image share one, so that a trend of the held-back values does not tilt the interval. It
@@ -261,10 +300,9 @@ class _HeldBack:
         return tuple(factors.tolist())
 
 
-def _identity(table: Table, settings: Settings) -> dict[str, Any]:
-    """What makes two fits the same: every setting by its name, and a digest of the columns that are read."""
-    identity: dict[str, Any] = {}
-
+def _identity(table: Table, settings: Settings, world: int) -> dict[str, Any]:
+    """What makes two fits the same: the processes, every setting by its name, and a digest of the columns read."""
+    identity: dict[str, Any] = {"processes": world}
     for name, value in dataclasses.asdict(settings).items():
         identity |= value if isinstance(value, dict) else {name: value}
     digest = hashlib.sha256()

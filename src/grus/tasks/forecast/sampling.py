@@ -20,10 +20,15 @@ Rows = NDArray[np.int64]
 class Sampler:
     """Every series once an epoch, one longer than ``window`` as often as it has windows, cut elsewhere each time.
 
+    batch_size: series of one process in a step. rank, world: this process, and how many there are: what a step sees in
+    all of them depends on batch_size · world alone.
+
     Raises InputError when no series has a step to train on.
     """
 
-    def __init__(self, windows: Windows, window: int, batch_size: int, seed: Sequence[int]) -> None:
+    def __init__(
+        self, windows: Windows, window: int, batch_size: int, seed: Sequence[int], rank: int = 0, world: int = 1
+    ) -> None:
         steps = windows.panel.steps
         # the last step has nothing after it to learn from
         self.end = max(steps - 1, 1)
@@ -34,17 +39,23 @@ class Sampler:
                 f"{windows.task.horizon} steps after them; bring more data, or a longer horizon"
             )
         self.spans = np.maximum(windows.panel.lengths[self.rows] - (steps - self.end), 1)
-        self.window, self.batch_size, self.seed = window, batch_size, tuple(seed)
+        self.window, self.batch_size, self.seed = window, batch_size * world, tuple(seed)
+        self.rank, self.world = rank, world
         self.cuts = -(-self.spans // window)  # windows a series gives in an epoch
-        self.epoch_steps = int(-(-self.cuts.sum() // batch_size))
+        self.epoch_steps = int(-(-self.cuts.sum() // self.batch_size))
         self._epoch: tuple[int, list[tuple[Rows, Rows, int]]] = (-1, [])
 
     def __call__(self, step: int) -> tuple[Rows, Rows, int]:
-        """(series [B], stop [B], length): the ``length`` steps before column ``stop`` of each series."""
+        """(series [B], stop [B], length): the ``length`` steps before column ``stop`` of each series.
+
+        Those of this process, none where a step has too few; ``length`` is that of all processes, for the steps before
+        a series' first change the state it begins in.
+        """
         epoch, index = divmod(step, self.epoch_steps)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._batches(epoch))
-        return self._epoch[1][index]
+        series, stop, length = self._epoch[1][index]
+        return series[self.rank :: self.world], stop[self.rank :: self.world], length
 
     def _batches(self, epoch: int) -> list[tuple[Rows, Rows, int]]:
         random = np.random.default_rng([*self.seed, epoch])

@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from grus.errors import InputError
+from grus.tasks.checks import integer, number, plain
 
 __all__ = ["Architecture", "Optimiser", "Settings", "Trainer"]
-
-
-def plain(value: Any) -> Any:
-    """NumPy's numbers, text and arrays (and pandas' columns) as Python's, which compare, hash and go to JSON."""
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def integer(name: str, value: Any, least: int) -> int:
-    """``value`` as a plain integer. Raises InputError unless it is one of at least ``least``."""
-    value = plain(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is {value!r}, expected an integer of at least {least}")
-    return value
-
-
-def number(name: str, value: Any, least: float, *, above: bool = False) -> float:
-    """``value`` as a plain number. Raises InputError unless it is finite and of at least, or ``above``, ``least``."""
-    value = plain(value)
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < least or (above and value == least):
-        raise InputError(f"{name} is {value!r}, expected a number {'above' if above else 'of at least'} {least}")
-    return float(value)
 
 
 def _set(owner: object, name: str, value: object) -> None:

@@ -1,0 +1,61 @@
+"""What the verbs of ``grus classify`` share: how their data is read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grus.cli import shared
+
+if TYPE_CHECKING:
+    from grus.tasks.classify.examples import Examples
+
+__all__ = ["DATA", "FORMATS", "add_data", "read"]
+
+DATA = "a table (.csv, .parquet, .jsonl), a folder, .ts or .npz"
+FORMATS = """\
+data:
+  a table of texts             text,label: a text a row (CSV, Parquet, or JSON lines)
+  a folder                     FOLDER/CLASS/*.txt
+  a table of steps             unique_id,token,label: a word a row, each with a label; or unique_id,…,label with
+                               columns of numbers, and ds where the order of rows is not that of time
+  .ts, .npz                    series of the UCR and UEA archive; arrays X, y and lengths
+"""
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the data")
+    for option, default, what in (
+        ("--text-col", "text", "the text"),
+        ("--label-col", "label", "the class"),
+        ("--id-col", "unique_id", "which sequence a row is of"),
+        ("--token-col", "token", "the word"),
+        ("--time-col", "ds", "when"),
+    ):
+        group.add_argument(option, default=default, metavar="NAME", help=f"column: {what} (default: %(default)s)")
+    group.add_argument(
+        "--channels", type=shared.names, default=(), metavar="A,…", help="columns of numbers (default: all others)"
+    )
+    group.add_argument(
+        "--labels",
+        choices=("auto", "sequence", "step"),
+        default="auto",
+        help="one label a series or one a step (default: auto, by the data)",
+    )
+    group.add_argument("--encoding", default="utf-8", metavar="NAME", help="of text files (default: %(default)s)")
+
+
+def read(path: Path, options: argparse.Namespace) -> Examples:
+    """The examples in a file or folder, as the options of :func:`add_data` say."""
+    from grus.tasks.classify import files
+
+    names = files.Names(
+        text=options.text_col,
+        label=options.label_col,
+        id=options.id_col,
+        token=options.token_col,
+        time=options.time_col,
+        channels=options.channels,
+    )
+    return files.read(path, names, labels=options.labels, encoding=options.encoding)

@@ -1,0 +1,58 @@
+"""``grus classify evaluate``: a model's classes held against the true ones. Never needs PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from grus.cli import classify_data, shared
+from grus.files import write_whole
+
+EPILOG = (
+    """\
+examples:
+  grus classify evaluate model.safetensors reviews_test.csv
+  grus classify evaluate model.safetensors reviews_test.csv --train reviews.csv -o report.json
+
+"""
+    + classify_data.FORMATS
+    + """
+With --train, the data the model was fitted to, baselines learn from it and stand in the same table: the most frequent
+class; for texts TF-IDF with logistic regression; for series the nearest neighbour and MiniROCKET.
+"""
+)
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "evaluate",
+        help="compare a model's classes with the true ones, and with baselines",
+        description="Compare a model's classes with the true ones, and put its errors beside those of baselines.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus classify fit")
+    parser.add_argument("data", type=Path, metavar="DATA", help=f"{classify_data.DATA}, with labels")
+    parser.add_argument("--train", type=Path, metavar="DATA", help="what baselines learn from")
+    parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
+    classify_data.add_data(parser)
+    shared.add_threads(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    inputs = [path for path in (options.model, options.data, options.train) if path is not None and not path.is_dir()]
+    shared.check_output("--output", options.output, *inputs, suffixes=(".json",))
+
+    from grus.model import load
+    from grus.tasks.classify.evaluate import evaluate
+
+    shared.set_threads(options.threads)
+    model, data = load(options.model), classify_data.read(options.data, options)
+    train = None if options.train is None else classify_data.read(options.train, options)
+    report = evaluate(model, data, train)
+    if options.output is not None:
+        write_whole(options.output, (report.to_json() + "\n").encode())
+    print(report)
+    return 0

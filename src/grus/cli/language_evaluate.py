@@ -1,0 +1,64 @@
+"""``grus language evaluate``: how many bits a character of a text costs a model. Never needs PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from grus.cli import shared
+from grus.files import write_whole
+
+EPILOG = """\
+examples:
+  grus language evaluate model.safetensors unseen.txt
+  grus language evaluate model.safetensors unseen.txt --train plays.txt -o report.json
+
+The text is read from its first character to its last. Its figures flatter where the model was trained on it; what
+grus language fit held out at the end of its text it evaluates itself.
+"""
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "evaluate",
+        help="bits per character of a text, beside an n-gram model and xz",
+        description="Predict every character of a text from those before it, and tell in bits how well that went.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus language fit")
+    parser.add_argument("data", type=Path, nargs="+", metavar="TEXT", help="text files, read one after the other")
+    parser.add_argument(
+        "--train",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="what the model was trained on: the table then has what an n-gram model and xz make of it",
+    )
+    add_encoding(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
+    shared.add_threads(parser)
+
+
+def add_encoding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the files (default: %(default)s)")
+
+
+def run(options: argparse.Namespace) -> int:
+    inputs = (options.model, *options.data, *(options.train or ()))
+    shared.check_output("--output", options.output, *inputs, suffixes=(".json",))
+
+    from grus.model import load
+    from grus.tasks.language.corpus import as_text
+    from grus.tasks.language.evaluate import evaluate
+
+    shared.set_threads(options.threads)
+    text = as_text(options.data, options.encoding)
+    train = None if options.train is None else as_text(options.train, options.encoding)
+    report = evaluate(load(options.model), text, train)
+    if options.output is not None:
+        write_whole(options.output, (report.to_json() + "\n").encode())
+    print(report)
+    return 0

@@ -1,0 +1,263 @@
+"""``grus language fit``: a text in, a model file out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grus.cli import shared
+from grus.cli.language_evaluate import add_encoding
+from grus.errors import InputError
+from grus.files import write_whole
+
+if TYPE_CHECKING:
+    from grus.tasks.language.fit import Fitted
+    from grus.tasks.language.settings import Settings
+
+NO_MODEL = (".txt", ".json", ".jsonl", ".csv", ".md")  # endings that say a file is something else
+
+EPILOG = """\
+examples:
+  grus language fit plays.txt -o model.safetensors
+  grus language fit plays.txt poems.txt -o model.safetensors --epochs 20 --hidden-size 256 --dropout 0.2
+  grus language fit news.txt -o model.safetensors --tokens subwords --vocabulary-size 8000
+  grus language fit plays.txt -o model.safetensors --resume    (after Ctrl-C)
+
+The last 5 % of the text are held out: the table printed at the end is of them, beside a character n-gram model and the
+compressor xz. Ctrl-C leaves MODEL.checkpoint, from which --resume ends at the same weights as a run that was never
+broken off.
+"""
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "fit",
+        help="train a model on a text",
+        description="Train a GRU to predict every character (or subword) of a text, and write it to one file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("data", type=Path, nargs="+", metavar="TEXT", help="text files, read one after the other")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
+    _add_text(parser.add_argument_group("the text"))
+    _add_network(parser.add_argument_group("the network"))
+    _add_training(parser.add_argument_group("its training"))
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
+    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them while training, a JSON object a line")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary, no table")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="what to compute on (default: %(default)s)"
+    )
+    shared.add_threads(parser)
+
+
+def _add_text(group: Any) -> None:
+    from grus.tasks.language.settings import TOKENS, Settings
+
+    settings = Settings()
+    group.add_argument(
+        "--tokens",
+        choices=TOKENS,
+        default=settings.tokens,
+        help="what the model reads and writes one of a step (default: %(default)s)",
+    )
+    group.add_argument(
+        "--vocabulary-size",
+        type=shared.positive,
+        metavar="N",
+        help="different tokens at most (default: 5000 characters, 4096 subwords)",
+    )
+    group.add_argument(
+        "--held-out",
+        type=float,
+        default=settings.held_out,
+        metavar="SHARE",
+        help="of the text, at its end, to evaluate on alone (default: %(default)s)",
+    )
+    group.add_argument(
+        "--validation",
+        type=float,
+        default=settings.validation,
+        metavar="SHARE",
+        help="of the rest, at its end, to choose the best weights by; 0 to train on all of it (default: %(default)s)",
+    )
+    add_encoding(group)
+
+
+def _add_network(group: Any) -> None:
+    from grus.tasks.language.settings import Architecture
+
+    architecture, size = Architecture(), shared.positive
+    group.add_argument(
+        "--hidden-size", type=size, default=architecture.hidden_size, metavar="N", help="units (default: %(default)s)"
+    )
+    group.add_argument(
+        "--layers", type=size, default=architecture.num_layers, metavar="N", help="GRU layers (default: %(default)s)"
+    )
+    group.add_argument(
+        "--embedding-size", type=size, metavar="N", help="features of a token (default: 64 characters, 256 subwords)"
+    )
+    group.add_argument(
+        "--tied",
+        action=argparse.BooleanOptionalAction,
+        help="one matrix for the embedding and the logits (default: with subwords)",
+    )
+
+
+def _add_training(group: Any) -> None:
+    from grus.tasks.language.settings import PRECISIONS, SCHEDULES, Dropout, Optimiser, Trainer
+
+    optimiser, trainer, size = Optimiser(), Trainer(), shared.positive
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=size, metavar="N", help="times to read the text (default: by its length)")
+    length.add_argument("--steps", type=size, metavar="N", help="training steps instead, one a window")
+    for option, kind, default, metavar, what in (
+        ("--window", size, trainer.window, "N", "tokens the gradient goes back through"),
+        ("--batch-size", size, optimiser.batch_size, "N", "streams of text read side by side, in each process"),
+        ("--accumulate", size, optimiser.accumulate, "N", "parts to compute them in, for less memory"),
+        ("--learning-rate", float, optimiser.learning_rate, "R", "the highest rate of the schedule"),
+        ("--weight-decay", float, optimiser.weight_decay, "R", "of AdamW"),
+        ("--clip", float, optimiser.clip, "R", "the largest norm of a gradient"),
+        ("--seed", int, trainer.seed, "N", "of all that is random"),
+    ):
+        group.add_argument(option, type=kind, default=default, metavar=metavar, help=f"{what} (default: %(default)s)")
+    for option, choices, what in (
+        ("schedule", SCHEDULES, "of the learning rate after its warm-up"),
+        ("precision", PRECISIONS, "of products, on devices that have it"),
+    ):
+        default = getattr(optimiser if option == "schedule" else trainer, option)
+        group.add_argument(f"--{option}", choices=choices, default=default, help=f"{what} (default: %(default)s)")
+    for name, what in (
+        ("output", "of each GRU's output"),
+        ("input", "of its input"),
+        ("recurrent", "of its state, where it is multiplied"),
+        ("word", "of tokens: their whole embeddings"),
+        ("weight", "of recurrent weights"),
+    ):
+        option = {"output": "--dropout", "weight": "--weight-drop"}.get(name, f"--{name}-dropout")
+        group.add_argument(
+            option,
+            type=float,
+            default=getattr(Dropout(), name),
+            metavar="SHARE",
+            help=f"{what}, one mask a window (default: %(default)s)",
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    settings, first = _settings(options), os.environ.get("RANK", "0") == "0"  # as torchrun numbers its processes
+    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
+    if first:
+        _check_files(options, checkpoint)
+    from grus.tasks.language.corpus import as_text
+
+    text = as_text(options.data, options.encoding)
+    _use_torch(options.threads)
+    from grus.tasks.language.fit import fit
+    from grus.training import distributed
+    from grus.training.interrupt import Interrupted
+    from grus.training.loop import Diverged
+    from grus.training.metrics import Metrics
+
+    distributed.start(options.device)
+    metrics = None if options.metrics is None else Metrics(options.metrics)
+    begin = time.perf_counter()
+    try:
+        fitted = fit(
+            text,
+            settings,
+            progress=not options.quiet,
+            checkpoint=checkpoint,
+            resume=options.resume,
+            metrics=metrics,
+            device=options.device,
+        )
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}, kept in {checkpoint}: go on with the same command and --resume") from None
+    except Diverged as error:  # no settings but its own go on from the checkpoint, and they lead to the same end
+        if first:
+            checkpoint.unlink(missing_ok=True)
+        raise InputError(f"{error}; then start again, {checkpoint} is removed") from None
+    if first:
+        _finish(options, fitted, checkpoint, time.perf_counter() - begin)
+    return 0
+
+
+def _finish(options: argparse.Namespace, fitted: Fitted, checkpoint: Path, seconds: float) -> None:
+    fitted.model.save(options.output)
+    if options.history is not None:
+        write_whole(options.history, (json.dumps(fitted.history, indent=1) + "\n").encode())
+    checkpoint.unlink()
+    if options.quiet:
+        return
+    from grus.tasks.language.evaluate import evaluate, task_of
+
+    parts, size = fitted.parts, len(task_of(fitted.model).input.vocabulary)
+    took = f"{seconds:.0f} s" + " after the resume" * options.resume
+    print(
+        f"{options.output}: {fitted.model.num_parameters:,} weights, {size:,} {options.tokens}, trained on "
+        f"{len(parts.train):,} characters in {took}",
+        flush=True,
+    )
+    if parts.test:
+        print(f"the {len(parts.test):,} characters held out at the end:", flush=True)
+        print(evaluate(fitted.model, parts.test, parts.train + parts.validation))
+
+
+def _check_files(options: argparse.Namespace, checkpoint: Path) -> None:
+    """Raise InputError, before any work, for a file that could not be written, and for a checkpoint left or missing."""
+    written = {"--output": options.output, "--history": options.history, "--metrics": options.metrics}
+    written = {option: path for option, path in written.items() if path is not None}
+    for option, path in written.items():
+        shared.check_output(option, path, *options.data)
+        for other, name in [*written.items(), ("the checkpoint", checkpoint)]:
+            if other != option and path.resolve() == name.resolve():
+                raise InputError(f"{option} and {other} are the same file {str(path)!r}: choose another name")
+    suffix = options.output.suffix.lower()
+    if suffix in NO_MODEL:
+        raise InputError(f"--output {str(options.output)!r}: a model is a .safetensors file, not {suffix}")
+    if options.resume and not checkpoint.exists():
+        raise InputError(f"--resume: there is no checkpoint {str(checkpoint)!r}: leave --resume out to start")
+    if checkpoint.exists() and not options.resume:
+        raise InputError(f"{str(checkpoint)!r} is left of an interrupted run: go on with --resume, or delete the file")
+
+
+def _use_torch(threads: int | None) -> None:
+    from grus.tasks.language.needs import check_torch
+
+    check_torch()
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    shared.set_threads(threads)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from grus.tasks.language.settings import Architecture, Dropout, Optimiser, Settings, Trainer
+
+    return Settings(
+        tokens=options.tokens,
+        vocabulary_size=options.vocabulary_size,
+        held_out=options.held_out,
+        validation=options.validation,
+        architecture=Architecture(options.hidden_size, options.layers, options.embedding_size, options.tied),
+        dropout=Dropout(
+            options.dropout, options.input_dropout, options.recurrent_dropout, options.word_dropout, options.weight_drop
+        ),
+        optimiser=Optimiser(
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            batch_size=options.batch_size,
+            clip=options.clip,
+            schedule=options.schedule,
+            accumulate=options.accumulate,
+        ),
+        trainer=Trainer(options.epochs, options.steps, options.window, options.precision, options.seed),
+    )

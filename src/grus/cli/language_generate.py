@@ -1,0 +1,85 @@
+"""``grus language generate``: text from a model, shown as it comes. Never needs PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from grus.cli import shared
+
+EPILOG = """\
+examples:
+  grus language generate model.safetensors --prompt "To be, " --seed 1
+  grus language generate model.safetensors --length 2000 --temperature 0.8 --top-p 0.95
+
+The prompt and what follows it are printed piece by piece. A temperature below 1 keeps to what is likely, 0 takes the
+likeliest every time; above 1 it dares more. Equal seeds give equal texts.
+"""
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "generate",
+        help="write on from a prompt",
+        description="Continue a text, piece by piece.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus language fit")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="how the text begins (default: with nothing)")
+    parser.add_argument(
+        "--length",
+        type=shared.positive,
+        default=500,
+        metavar="N",
+        help="characters, or subwords, to write (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, metavar="R", help="0 for the likeliest (default: %(default)s)"
+    )
+    parser.add_argument("--top-k", type=shared.positive, metavar="K", help="draw from the likeliest K only")
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="draw from the fewest whose probabilities sum to P (default: %(default)s, from all)",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="for the same text again (default: another every time)")
+    parser.add_argument("--stop", metavar="TEXT", help="end where this would come")
+    shared.add_threads(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from grus.model import load
+    from grus.tasks.language.generate import generate, unknown
+
+    shared.set_threads(options.threads)
+    model = load(options.model)
+    pieces = generate(
+        model,
+        options.prompt,
+        options.length,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        stop=options.stop,
+    )
+    strange = unknown(model, options.prompt)
+    if strange:
+        shown = ", ".join(map(repr, strange[:8])) + ", …" * (len(strange) > 8)
+        print(f"note: the model has never seen {shown}, and reads it as an unknown character", file=sys.stderr)
+    _show(options.prompt)
+    for piece in pieces:
+        _show(piece)
+    print()
+    return 0
+
+
+def _show(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)  # "?" where a terminal lacks it

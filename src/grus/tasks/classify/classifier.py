@@ -1,0 +1,167 @@
+"""A classifier in the manner of scikit-learn: parameters as they were given, ``fit`` returns self."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.model import Model, load
+from grus.spec import Characters, Series, Subwords, Words
+from grus.tasks.classify.evaluate import evaluate
+from grus.tasks.classify.examples import Examples, as_examples
+from grus.tasks.classify.needs import check_torch
+from grus.tasks.classify.predict import predict_proba, task_of
+from grus.tasks.classify.prepare import classes_of
+from grus.tasks.classify.report import Report
+from grus.tasks.classify.settings import Architecture, Optimiser, Settings, Trainer
+
+__all__ = ["Classifier"]
+
+
+class Classifier:
+    """Classes of texts or numeric series, one a sequence or one a step, by a GRU.
+
+    The parameters are those of :class:`Settings`; ``fit`` checks them. X is a list of str, of lists of str (texts cut
+    into tokens), or of arrays [T, channels]; or an array [N, T, channels] or [N, T]. y has a label for each, or a list
+    of one a step. scikit-learn's ``cross_val_score``, ``GridSearchCV`` and ``Pipeline`` take it.
+
+    After ``fit``: ``model_``, the trained :class:`grus.Model`, and ``classes_``, the labels in the order of the
+    probabilities (after :meth:`load` as text).
+
+    >>> classifier = Classifier().fit(texts, labels)  # doctest: +SKIP
+    >>> classifier.predict(["a text", "another"])  # doctest: +SKIP
+    """
+
+    _estimator_type = "classifier"  # for scikit-learn before 1.6
+
+    model_: Model
+    classes_: NDArray[Any]
+
+    def __init__(
+        self,
+        *,
+        tokens: str = "words",
+        vocabulary_size: int = 20_000,
+        least_count: int = 2,
+        lower: bool = True,
+        vocabulary: str | None = None,
+        longest: int | None = None,
+        architecture: Architecture | None = None,
+        optimiser: Optimiser | None = None,
+        trainer: Trainer | None = None,
+    ) -> None:
+        self.tokens = tokens
+        self.vocabulary_size = vocabulary_size
+        self.least_count = least_count
+        self.lower = lower
+        self.vocabulary = vocabulary
+        self.longest = longest
+        self.architecture = architecture
+        self.optimiser = optimiser
+        self.trainer = trainer
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters by name, as they were given."""
+        return {name: getattr(self, name) for name in _parameters()}
+
+    def set_params(self, **params: Any) -> Classifier:
+        """Change parameters by name. Raises InputError for one that does not exist."""
+        unknown = sorted(set(params) - set(_parameters()))
+        if unknown:
+            raise InputError(f"Classifier has no parameter {unknown[0]!r}; it has {', '.join(_parameters())}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    @property
+    def settings(self) -> Settings:
+        """The parameters, checked. Raises InputError that names the one that is wrong."""
+        return Settings(**{name: value for name, value in self.get_params().items() if value is not None})
+
+    def fit(self, X: Any, y: Any = None, *, progress: bool = False) -> Classifier:
+        """Train on the sequences X with the labels y (X may be Examples, with labels) and return self.
+
+        Raises InputError without PyTorch, and for data that do not fit.
+        """
+        check_torch()
+        from grus.tasks.classify.fit import fit
+
+        examples = as_examples(X, y)
+        classes = classes_of(examples)
+        self.model_ = fit(examples, self.settings, progress=progress).model
+        self.classes_ = np.array(classes)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """The class of each sequence [N], as ``fit`` was given it; or a list of arrays [T] where steps have labels."""
+        found = self.predict_proba(X)
+        if isinstance(found, np.ndarray):
+            return self.classes_[found.argmax(axis=1)]
+        return [self.classes_[p.argmax(axis=1)] for p in found]
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64] | list[NDArray[np.float64]]:
+        """The probabilities [N, classes], in the order of ``classes_``; or a list of [T, classes]."""
+        return predict_proba(self._model(), X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The share of sequences, or of steps where these have labels, whose class is predicted right."""
+        examples = as_examples(X, y)
+        if examples.labels is None:
+            raise InputError("score needs the true labels y")
+        found, truth = self.predict(examples), examples.labels
+        if examples.labelled == "step":
+            found, truth = np.concatenate(found), [label for row in truth for label in row]
+        return float(np.mean([str(a) == str(b) for a, b in zip(found, truth, strict=True)]))
+
+    def evaluate(self, X: Any, y: Any = None, train: Examples | None = None) -> Report:
+        """Accuracy, F1, log loss and calibration. See :func:`grus.tasks.classify.evaluate.evaluate`."""
+        return evaluate(self._model(), as_examples(X, y), train)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model, one .safetensors file that :func:`grus.load` and the command line read too."""
+        self._model().save(path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Classifier:
+        """A fitted classifier from a model file. Raises InputError for a file that is none."""
+        model = load(path)
+        task = task_of(model)
+        kinds = {Words: "words", Characters: "characters", Subwords: "subwords", Series: "words"}
+        classifier = Classifier(tokens=kinds[type(task.input)], longest=task.longest)
+        if isinstance(task.input, Words):
+            classifier.lower = task.input.lower
+        classifier.model_, classifier.classes_ = model, np.array(task.classes)
+        return classifier
+
+    def _model(self) -> Model:
+        if not hasattr(self, "model_"):
+            raise InputError("this Classifier is not fitted yet: call fit first, or Classifier.load")
+        return self.model_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn, from 1.6 on, asks an estimator about itself; only it calls this."""
+        utils = import_module("sklearn.utils")
+        return utils.Tags(
+            estimator_type="classifier",
+            target_tags=utils.TargetTags(required=True),
+            classifier_tags=utils.ClassifierTags(),
+            input_tags=utils.InputTags(two_d_array=True, three_d_array=True, string=True, allow_nan=True),
+        )
+
+    def __repr__(self) -> str:
+        plain = inspect.signature(Classifier).parameters
+        changed = [f"{n}={v!r}" for n, v in self.get_params().items() if repr(v) != repr(plain[n].default)]
+        return f"Classifier({', '.join(changed)})"
+
+
+def _parameters() -> list[str]:
+    return list(inspect.signature(Classifier).parameters)

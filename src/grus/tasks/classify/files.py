@@ -1,0 +1,238 @@
+"""Examples from files: tables of texts, of tokens and of series, folders of texts, .ts and .npz files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.tasks import columns
+from grus.tasks.classify.examples import LARGEST, Examples, is_missing
+from grus.tasks.classify.npz import read_npz
+from grus.tasks.classify.ts import read_ts
+from grus.tasks.forecast.times import parse_times
+
+__all__ = ["Names", "read"]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The columns of a table: of texts with labels; of tokens or numbers, a row a step, with the sequence it is of.
+
+    channels: the columns of numbers that are read; () for all that are nothing else.
+    """
+
+    text: str = "text"
+    label: str = "label"
+    id: str = "unique_id"
+    token: str = "token"
+    time: str = "ds"
+    channels: tuple[str, ...] = ()
+
+
+def read(
+    path: str | os.PathLike[str],
+    names: Names | None = None,
+    *,
+    labels: str = "auto",
+    encoding: str = "utf-8",
+) -> Examples:
+    """The examples in a file or folder; without labels where it has none.
+
+    A table (CSV, Parquet, or JSON lines) with a column of texts has a text a row; one with a column of tokens and one
+    with neither has a step a row, in order of time where it has a column of times. A folder has a folder of .txt files
+    for each class, or such files without classes. .ts: the UCR and UEA archive; .npz: NumPy.
+
+    labels: "sequence" or "step", or "auto": of a series "step" where they differ within it. encoding: of text files.
+    Raises FileNotFoundError, or InputError that names the file, the line and what was expected.
+    """
+    names, place = names or Names(), Path(path)
+    if labels not in ("auto", "sequence", "step"):
+        raise InputError(f"labels is {labels!r}, expected 'auto', 'sequence' or 'step'")
+    columns.check_encoding(encoding)
+    if place.is_dir():
+        return _read_folder(place, encoding)
+    if not place.is_file():
+        raise FileNotFoundError(f"no data file {os.fspath(path)!r}")
+    match place.suffix.lower():
+        case ".ts":
+            return read_ts(path, encoding)
+        case ".npz":
+            return read_npz(path)
+        case ".txt":
+            raise InputError(f"{os.fspath(path)} is one text: expected a table, or a folder of texts for each class")
+    found, lines = columns.read(path, expected=f"{names.text},{names.label}", encoding=encoding)
+    table = _Table(os.fspath(path), found, lines)
+    if not table.rows:
+        raise InputError(f"{table.name} has a header but no rows")
+    if names.text in found:
+        return _texts(table, names)
+    if names.id in found and names.token in found:
+        return _tokens(table, names)
+    if names.id in found:
+        return _long_series(table, names, labels)
+    raise InputError(
+        f"{table.name} has neither a column {names.text!r} (--text-col) nor {names.id!r} (--id-col); it has "
+        f"{', '.join(map(repr, found))}"
+    )
+
+
+class _Table:
+    """Columns, and what their rows are called."""
+
+    def __init__(self, name: str, found: columns.Columns, lines: NDArray[np.int64] | None) -> None:
+        self.name, self.columns = name, found
+        self.rows = len(next(iter(found.values()))) if found else 0
+        self._lines, self._unit = (lines, "line") if lines is not None else (np.arange(1, self.rows + 1), "row")
+
+    def place(self, row: int) -> str:
+        return f"{self.name}, {self._unit} {int(self._lines[row])}"
+
+    def sequences(self, names: Names) -> dict[str, list[int]]:
+        """The rows of every sequence, in order of its first row, sorted by time where there is one."""
+        ids = self.columns[names.id]
+        order = np.arange(self.rows)
+        if names.time in self.columns:
+            times = parse_times(self.columns[names.time], lambda row: f"{self.place(row)}: {names.time}")
+            order = np.argsort(times, kind="stable")
+        found: dict[str, list[int]] = {}
+        for row, value in enumerate(ids.tolist()):
+            if is_missing(value):
+                raise InputError(f"{self.place(row)}: {names.id} is empty: name the sequence")
+            found.setdefault(str(value), [])
+        for row in order.tolist():
+            found[str(ids[row])].append(row)
+        return found
+
+    def label(self, row: int, names: Names) -> str:
+        value = self.columns[names.label][row]
+        if is_missing(value) or not str(value).strip():
+            raise InputError(f"{self.place(row)}: {names.label} is empty, expected a label")
+        return str(value).strip()
+
+
+def _texts(table: _Table, names: Names) -> Examples:
+    texts = table.columns[names.text].tolist()
+    where = [table.place(row) for row in range(table.rows)]
+    if isinstance(texts[0], (list, tuple, np.ndarray)):
+        return _token_lists(table, names, where)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str) and not is_missing(text):
+            raise InputError(f"{where[row]}: {names.text} is {text!r}, expected text")
+    labels = [table.label(row, names) for row in range(table.rows)] if names.label in table.columns else None
+    ids = [str(i) for i in table.columns[names.id].tolist()] if names.id in table.columns else None
+    return Examples("text", [text if isinstance(text, str) else "" for text in texts], labels, ids=ids, where=where)
+
+
+def _token_lists(table: _Table, names: Names, where: list[str]) -> Examples:
+    """Of a file whose cells are lists: the words of a text, and a label for each."""
+    tokens = [_list(table, row, names.text) for row in range(table.rows)]
+    if names.label not in table.columns:
+        return Examples("tokens", tokens, where=where)
+    labels = [_list(table, row, names.label) for row in range(table.rows)]
+    for place, words, own in zip(where, tokens, labels, strict=True):
+        if len(words) != len(own):
+            raise InputError(f"{place} has {len(words)} tokens, but {len(own)} labels")
+    return Examples("tokens", tokens, labels, "step", where=where)
+
+
+def _list(table: _Table, row: int, name: str) -> list[str]:
+    values = table.columns[name][row]
+    if not isinstance(values, (list, tuple, np.ndarray)) or not all(isinstance(v, str) and v for v in values):
+        raise InputError(f"{table.place(row)}: {name} is {str(values)[:60]}, expected a list of words as before")
+    return list(values)
+
+
+def _tokens(table: _Table, names: Names) -> Examples:
+    sequences = table.sequences(names)
+    column = table.columns[names.token]
+    for row, token in enumerate(column.tolist()):
+        if not isinstance(token, str) or not token:
+            raise InputError(f"{table.place(row)}: {names.token} is {token!r}, expected a word")
+    inputs = [[column[row] for row in rows] for rows in sequences.values()]
+    labels = None
+    if names.label in table.columns:
+        labels = [[table.label(row, names) for row in rows] for rows in sequences.values()]
+    where = [table.place(rows[0]) for rows in sequences.values()]
+    return Examples("tokens", inputs, labels, "step", ids=list(sequences), where=where)
+
+
+def _long_series(table: _Table, names: Names, labels: str) -> Examples:
+    taken = {names.id, names.time, names.label}
+    channels = names.channels or tuple(name for name in table.columns if name not in taken)
+    unknown = [name for name in channels if name not in table.columns]
+    if unknown or not channels:
+        what = f"no column {unknown[0]!r}" if unknown else "no column of numbers"
+        raise InputError(f"{table.name} has {what}; it has {', '.join(map(repr, table.columns))}")
+    numbers = np.stack([_numbers(table, name) for name in channels], axis=1)
+    sequences = table.sequences(names)
+    examples = Examples(
+        "series",
+        [numbers[rows] for rows in sequences.values()],
+        channels=channels,
+        ids=list(sequences),
+        where=[f"{table.name}, series {name}" for name in sequences],
+    )
+    return examples if names.label not in table.columns else _labelled(examples, table, names, sequences, labels)
+
+
+def _labelled(
+    examples: Examples, table: _Table, names: Names, sequences: dict[str, list[int]], labels: str
+) -> Examples:
+    cells = ["" if is_missing(v) else str(v).strip() for v in table.columns[names.label].tolist()]
+    given = [sorted({cells[row] for row in rows} - {""}) for rows in sequences.values()]
+    if labels == "step" or (labels == "auto" and any(len(found) > 1 for found in given)):
+        steps = [[table.label(row, names) for row in rows] for rows in sequences.values()]
+        return replace(examples, labels=steps, labelled="step")
+    for i, found in enumerate(given):
+        if len(found) != 1:
+            what = f"the labels {', '.join(found[:3])}, expected one" if found else "no label"
+            raise InputError(f"{examples.place(i)} has {what}")
+    return replace(examples, labels=[found[0] for found in given])
+
+
+def _numbers(table: _Table, name: str) -> NDArray[np.float64]:
+    values = table.columns[name]
+    if values.dtype.kind in "biuf":
+        numbers = values.astype(np.float64)
+    else:
+        numbers = np.array([_number(table, row, name, value) for row, value in enumerate(values.tolist())])
+    wild = np.abs(numbers) > LARGEST
+    if wild.any():
+        row = int(wild.argmax())
+        raise InputError(f"{table.place(row)}: {name} is {numbers[row]}, expected a finite number or an empty cell")
+    return numbers
+
+
+def _number(table: _Table, row: int, name: str, value: Any) -> float:
+    if is_missing(value) or (isinstance(value, str) and value.strip().lower() in ("", "na", "nan", "?")):
+        return float("nan")
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{table.place(row)}: {name} is {str(value)[:40]!r}, expected a number (--channels names columns to read)"
+        ) from None
+
+
+def _read_folder(folder: Path, encoding: str) -> Examples:
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found: list[tuple[Path, str]] = [(file, kind.name) for kind in classes for file in _files(kind)]
+    labels: Sequence[str] | None = [name for _, name in found]
+    if not found:
+        found, labels = [(file, "") for file in _files(folder)], None
+    if not found:
+        raise InputError(f"{str(folder)!r} has no .txt files, nor folders of them, one for each class")
+    texts = [columns.read_text(file, encoding) for file, _ in found]
+    names = [str(file) for file, _ in found]
+    return Examples("text", texts, labels, ids=[str(file.relative_to(folder)) for file, _ in found], where=names)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())

@@ -1,0 +1,335 @@
+"""Training a classifier. The only module of the task that needs PyTorch.
+
+Some sequences of each class are held back: they show which weights were best and calibrate the probabilities. Every
+member of an ensemble is trained so, from other first weights; with ``refit`` all of them then anew on all sequences.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from grus.model import Model
+from grus.spec import GRU, Block, Characters, Classify, Mean, Spec
+from grus.tasks.classify.chain import make_chain
+from grus.tasks.classify.examples import as_examples
+from grus.tasks.classify.metrics import accuracy, log_loss, softmax, temperature
+from grus.tasks.classify.predict import batches, padded
+from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, make_task
+from grus.tasks.classify.settings import Settings
+from grus.tasks.classify.split import hold_back
+from grus.torch import init
+from grus.torch.layer import GRU as Layer
+from grus.torch.network import Network, Regularisation
+from grus.training import distributed
+from grus.training.checkpoint import Journal
+from grus.training.interrupt import Interrupt
+from grus.training.loop import seeded, train
+from grus.training.metrics import Metrics
+from grus.training.objective import Part
+from grus.training.progress import Reporter
+from grus.training.sampling import Buckets
+from grus.training.schedule import Optimisation
+
+__all__ = ["Fitted", "Trained", "fit", "fit_networks"]
+
+STEPS, FEWEST, MOST = 2000, 6, 100  # where the settings leave it to the data: steps, and epochs at least and at most
+LOOKS = 20  # at what is held back
+TOLERANCE = 0.01  # scores this near to the best are as good
+IGNORED = -100  # the class of what lies behind a sequence's end
+
+Recurrent = Callable[[GRU, float], nn.Module]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model, and how it came about.
+
+    history: rows of training (its name), step, loss, and validation where measured. validation: of the sequences held
+    back their number and the final weights' accuracy and log loss on them (before a refit); {} where there are none.
+    """
+
+    model: Model
+    history: list[dict[str, Any]]
+    validation: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Networks whose mean output is read as ``task`` says; history and validation as of :class:`Fitted`."""
+
+    networks: list[Network]
+    task: Classify
+    history: list[dict[str, Any]]
+    validation: dict[str, float]
+
+    def predict_proba(self, X: Any) -> list[NDArray[np.float64]]:
+        """Probabilities of each sequence, [1, classes] or [T, classes], computed by PyTorch."""
+        output = _mean_output(self.networks, encode_inputs(as_examples(X), self.task), self.task)
+        return [softmax(logits, self.task.temperature) for logits in output]
+
+
+def fit(
+    data: Any,
+    settings: Settings,
+    *,
+    progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    metrics: Metrics | str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+) -> Fitted:
+    """A model trained on ``data``: :class:`grus.tasks.classify.examples.Examples` with labels, or a path.
+
+    progress: tell on stderr how far it is. checkpoint: a file to go on from after an interruption; it is left in
+    place for the caller to delete once the model is safe. resume: go on from it, to the same weights to the bit with
+    the same number of threads and processes. metrics: a file of JSON lines of what is measured, or a
+    :class:`grus.training.metrics.Metrics`. Under torchrun all processes train one model together, each with
+    ``batch_size`` sequences a step, and all of them get it.
+
+    Raises InputError for data or settings that do not fit, and for a checkpoint of other ones; its kinds of
+    ``grus.training.failures`` for a loss that is no longer finite, too little memory and a lost process;
+    grus.training.interrupt.Interrupted when it was interrupted.
+    """
+    trained = fit_networks(
+        data, settings, progress=progress, checkpoint=checkpoint, resume=resume, metrics=metrics, device=device
+    )
+    chain, members = make_chain(trained.task, settings.architecture), settings.architecture.members
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for member, network in enumerate(trained.networks):
+        prefix = f"0.{member}." if members > 1 else ""
+        arrays |= {prefix + name: tensor.detach().numpy().copy() for name, tensor in network.state_dict().items()}
+    blocks: tuple[Block, ...] = (Mean((chain,) * members),) if members > 1 else chain
+    return Fitted(Model(Spec(blocks, trained.task), arrays), trained.history, trained.validation)
+
+
+def fit_networks(
+    data: Any,
+    settings: Settings,
+    *,
+    recurrent: Recurrent | None = None,
+    progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    metrics: Metrics | str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+) -> Trained:
+    """As :func:`fit`, up to the trained networks. recurrent: what to build in the place of every GRU, for comparisons
+    (``grus.torch.peers``); such networks cannot become a model.
+    """
+    processes = distributed.start(device)
+    examples, trainer, members = as_examples(data), settings.trainer, settings.architecture.members
+    task = make_task(examples, settings)
+    x = encode_inputs(examples, task)
+    whole = Encoded(x, encode_labels(examples, task, x))
+    journal = Journal.open(checkpoint, _identity(whole, task, settings, recurrent), resume=resume)
+    rows, back = hold_back(whole.target, trainer.validation, trainer.seed)
+    part, held = whole.take(rows), _HeldBack(whole.take(back), task) if len(back) else None
+    if metrics is not None and not isinstance(metrics, Metrics):
+        metrics = Metrics(metrics)
+    steps = _steps(part, settings) + (_steps(whole, settings) if trainer.refit and held is not None else 0)
+    validation: dict[str, float] = {}
+    with Interrupt() as interrupt, Reporter(members * steps, show=progress and processes.first) as reporter:
+        if held is None and trainer.validation:
+            reporter.message("note: too few sequences to hold some back: no early stopping, no calibration")
+        run = _Training(task, settings, recurrent, journal, interrupt, reporter, metrics, [])
+        found = [run(member, part, held) for member in range(members)]
+        if held is not None:
+            task, validation = held.calibrate([network for network, _ in found])
+            if trainer.refit:
+                found = [run(member, whole, None, best) for member, (_, best) in enumerate(found)]
+    return Trained([network for network, _ in found], task, run.history, validation)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What the trainings of all members share."""
+
+    task: Classify
+    settings: Settings
+    recurrent: Recurrent | None
+    journal: Journal
+    interrupt: Interrupt
+    reporter: Reporter
+    metrics: Metrics | None
+    history: list[dict[str, Any]]
+
+    def __call__(
+        self, member: int, encoded: Encoded, held: _HeldBack | None, best: float | None = None
+    ) -> tuple[Network, float]:
+        """A trained member, and what share of its steps was best by ``held``; one is trained anew up to ``best``."""
+        settings, members = self.settings, self.settings.architecture.members
+        seed = (settings.trainer.seed, member, int(best is not None))
+        name = ("training" if best is None else "refit") + (f" {member + 1}/{members}" if members > 1 else "")
+        words, inputs = settings.trainer.word_dropout, settings.trainer.input_dropout
+        with seeded(*seed):
+            network = Network(
+                make_chain(self.task, settings.architecture),
+                regularisation=Regularisation(
+                    settings.trainer.dropout, locked=True, word_dropout=words, input_dropout=inputs
+                ),
+                recurrent=self.recurrent,
+            )
+            if isinstance(self.task.input, Characters):  # each is frequent: it need not begin small, as words do
+                torch.nn.init.normal_(cast(Any, network[0]).weight)
+            if settings.trainer.initial == "spread":
+                spread(network)
+        steps = _steps(encoded, settings)
+        result = train(
+            network,
+            _Objective(encoded, self.task, settings, seed),
+            _optimisation(settings, steps),
+            name=name,
+            seed=seed,
+            stop=None if best is None else max(1, round(best * steps)),
+            journal=self.journal,
+            interrupt=self.interrupt,
+            reporter=self.reporter,
+            validate=None if held is None else held.loss,
+            metrics=self.metrics,
+        )
+        self.history.extend({"training": name} | row for row in result.curve)
+        return network.eval(), result.step / steps
+
+
+def spread(network: Network) -> None:
+    """Let every GRU begin with orthogonal recurrent matrices and its units with time scales of every kind."""
+    for module in network.modules():
+        if isinstance(module, (Layer, torch.nn.GRU)):
+            init.uniform_gate_(init.orthogonal_(module))
+
+
+def _optimisation(settings: Settings, steps: int) -> Optimisation:
+    return Optimisation(
+        steps=steps,
+        learning_rate=settings.optimiser.learning_rate,
+        weight_decay=settings.optimiser.weight_decay,
+        clip_norm=settings.optimiser.clip,
+        average=settings.trainer.average,
+        validate_every=-(-steps // LOOKS),
+        patience=settings.trainer.patience,
+        tolerance=TOLERANCE,
+        schedule=settings.optimiser.schedule,  # type: ignore[arg-type]  # it checks them
+        precision=settings.optimiser.precision,  # type: ignore[arg-type]
+    )
+
+
+def _buckets(encoded: Encoded, settings: Settings, seed: Sequence[int]) -> Buckets:
+    processes = distributed.current()
+    return Buckets(encoded.lengths, settings.optimiser.batch_size, seed, processes.rank, processes.world)
+
+
+def _steps(encoded: Encoded, settings: Settings) -> int:
+    epoch = _buckets(encoded, settings, (0,)).epoch_steps
+    return epoch * (settings.trainer.epochs or min(max(-(-STEPS // epoch), FEWEST), MOST))
+
+
+class _Objective:
+    """Cross entropy of the sequences, or of their steps, in batches of similar length."""
+
+    def __init__(self, encoded: Encoded, task: Classify, settings: Settings, seed: Sequence[int]) -> None:
+        self.encoded, self.task = encoded, task
+        self.buckets = _buckets(encoded, settings, seed)
+        self.parts_of_a_step = settings.optimiser.accumulate
+        self.smoothing = settings.trainer.label_smoothing
+        self.device = distributed.current().device
+        self.weight: Tensor | None = None
+        if settings.trainer.class_weights == "balanced":
+            counts = np.bincount(np.concatenate(encoded.target), minlength=len(task.classes))
+            weight = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))  # 1 in the mean over the data
+            self.weight = torch.tensor(weight, dtype=torch.float32, device=self.device)
+
+    def parts(self, step: int) -> Sequence[Part]:
+        rows = np.array_split(self.buckets.indices(step), self.parts_of_a_step)
+        return [self._part(some) for some in rows if some.size]
+
+    def carried(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def restore(self, carried: Mapping[str, NDArray[Any]]) -> None:
+        pass
+
+    def _part(self, rows: NDArray[np.int64]) -> Part:
+        x, lengths = padded([self.encoded.x[i] for i in rows.tolist()])
+        own = [self.encoded.target[i] for i in rows.tolist()]
+        classes = np.full((max(map(len, own)), len(own)), IGNORED, np.int64)
+        for k, labels in enumerate(own):
+            classes[: len(labels), k] = labels
+        last = self.task.labels == "sequence"
+        # copied, not shared: PyTorch aligns its own memory, and some matrix products' bits depend on the alignment
+        inputs, ends = torch.tensor(x, device=self.device), torch.tensor(lengths)
+        target = torch.tensor(classes, device=self.device).flatten()
+
+        def total(network: Network) -> Tensor:
+            logits = network(inputs, last=last, lengths=ends).flatten(0, -2).float()
+            return F.cross_entropy(
+                logits, target, self.weight, ignore_index=IGNORED, reduction="sum", label_smoothing=self.smoothing
+            )
+
+        return Part(float(sum(map(len, own))), total)
+
+
+class _HeldBack:
+    """Sequences kept from a training to judge it."""
+
+    def __init__(self, encoded: Encoded, task: Classify) -> None:
+        self.encoded, self.task = encoded, task
+        self.truth = np.concatenate(encoded.target)
+
+    def loss(self, network: Network) -> float:
+        """The log loss, the temperature chosen for it: it does not matter how certain the network is, for that will be
+        calibrated."""
+        return self._score([network])[1]
+
+    def calibrate(self, networks: Sequence[Network]) -> tuple[Classify, dict[str, float]]:
+        """The task with the temperature that fits best, and what it comes to."""
+        logits, loss, scale = self._score(networks)
+        right = accuracy(self.truth, logits.argmax(axis=1))
+        task = dataclasses.replace(self.task, temperature=scale)
+        return task, {"sequences": len(self.encoded.x), "accuracy": right, "log loss": loss}
+
+    def _score(self, networks: Sequence[Network]) -> tuple[NDArray[np.float32], float, float]:
+        logits = np.concatenate(_mean_output(networks, self.encoded.x, self.task))
+        if not np.isfinite(logits).all():
+            return logits, float("nan"), 1.0
+        scale = temperature(logits, self.truth)
+        return logits, log_loss(self.truth, softmax(logits, scale)), scale
+
+
+def _mean_output(
+    networks: Sequence[Network], x: Sequence[NDArray[np.float32]], task: Classify
+) -> list[NDArray[np.float32]]:
+    """Of each sequence the mean of the networks' outputs, [1, classes] or [T, classes]."""
+
+    def run(values: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            device = next(networks[0].parameters()).device
+            inputs, ends = torch.tensor(values, device=device), torch.tensor(lengths)
+            outputs = [network(inputs, last=task.labels == "sequence", lengths=ends) for network in networks]
+            mean: NDArray[np.float32] = torch.stack(outputs).mean(dim=0).float().cpu().numpy()
+        return mean
+
+    return batches(x, task, run)
+
+
+def _identity(whole: Encoded, task: Classify, settings: Settings, recurrent: Recurrent | None) -> dict[str, Any]:
+    """What makes two fits the same: settings by their names, and a digest of what is read. In how many parts a batch is
+    computed is not among them: it may change when one does not fit into memory."""
+    identity: dict[str, Any] = {"recurrent": getattr(recurrent, "__name__", None)}
+    for name, value in dataclasses.asdict(settings).items():
+        identity |= value if isinstance(value, dict) else {name: value}
+    digest = hashlib.sha256(repr(task).encode())
+    for array in (whole.lengths, *whole.x, *whole.target):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    del identity["accumulate"]
+    return identity | {"data": digest.hexdigest()}

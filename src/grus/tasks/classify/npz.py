@@ -1,0 +1,63 @@
+"""Series in NumPy's .npz files."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.tasks.classify.examples import Examples, as_examples
+
+__all__ = ["read_npz"]
+
+
+def read_npz(path: str | os.PathLike[str]) -> Examples:
+    """The series of a file with X [N, T, C] or [N, T], or with X [Σ lengths, C] and ``lengths`` [N], one after the
+    other; with ``lengths``, padded series end there. y, where there is one, has a label for each series [N], or for
+    each step [N, T] or [Σ lengths].
+
+    Raises InputError for other shapes, for object arrays, which could execute code, and for a damaged file.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files if key in ("X", "y", "lengths")}
+    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{name} is not an .npz file of plain arrays, or is damaged: {error}") from None
+    if "X" not in arrays:
+        raise InputError(f"{name} has no array 'X'")
+    X, y, lengths = arrays["X"], arrays.get("y"), arrays.get("lengths")
+    if X.dtype.kind not in "biuf" or X.ndim not in (2, 3):
+        raise InputError(f"{name}: X is {X.dtype}{X.shape}, expected numbers (N, T, C), (N, T) or (Σ lengths, C)")
+    try:
+        return _series(X, y) if lengths is None else _unequal(X, y, lengths)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _series(X: NDArray[Any], y: NDArray[Any] | None) -> Examples:
+    return as_examples(X, y)
+
+
+def _unequal(X: NDArray[Any], y: NDArray[Any] | None, lengths: NDArray[Any]) -> Examples:
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not lengths.size or int(lengths.min()) < 0:
+        raise InputError(f"lengths is {lengths.dtype}{lengths.shape}, expected integers (N,) of at least 0")
+    ends = np.cumsum(lengths, dtype=np.int64)
+    joined = X.ndim == 2 and len(X) == ends[-1]
+    if not joined and (len(X) != len(lengths) or int(lengths.max()) > X.shape[1]):
+        raise InputError(f"X has the shape {X.shape}, which the lengths of {len(lengths)} series do not fit")
+
+    def cut(values: NDArray[Any]) -> list[Any]:
+        if joined:
+            return np.split(values, ends[:-1])
+        return [row[:length] for row, length in zip(values, lengths.tolist(), strict=True)]
+
+    if y is not None and y.shape[:1] != (len(lengths),) and not (joined and y.shape == (len(X),)):
+        raise InputError(f"y has the shape {y.shape}, expected a label for each series ({len(lengths)},) or step")
+    each = y is not None and (y.ndim == 2 or (joined and len(y) == len(X) != len(lengths)))
+    return as_examples(cut(X), cut(y) if each and y is not None else y)

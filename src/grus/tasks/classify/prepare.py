@@ -1,0 +1,223 @@
+"""From examples to what a network reads: the task learned from training data, and sequences and labels as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+from grus.spec import Characters, Classify, Numeric, Series, Subwords, Words
+from grus.task import Text
+from grus.tasks.classify.examples import Examples, channel_names
+from grus.tasks.classify.settings import Settings
+from grus.text import encode, encode_tokens, learn_characters, learn_subwords, learn_words, read_vocabulary
+
+__all__ = ["Encoded", "check_alike", "classes_of", "encode_inputs", "encode_labels", "make_task"]
+
+LONGEST = 1000  # steps of a text that are read, where the settings leave it to the data
+
+Ids = NDArray[np.int64]
+Single = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Sequences as a network takes them: x[i] [T, features]; and their classes: target[i] [1], or [T] one a step."""
+
+    x: list[Single]
+    target: list[Ids]
+
+    @property
+    def lengths(self) -> Ids:
+        return np.array([len(steps) for steps in self.x], np.int64)
+
+    def take(self, rows: Ids) -> Encoded:
+        return Encoded([self.x[i] for i in rows.tolist()], [self.target[i] for i in rows.tolist()])
+
+
+def classes_of(examples: Examples) -> list[Any]:
+    """The different labels, in order, as they came. Raises InputError for no labels, or all the same."""
+    if examples.labels is None:
+        raise InputError("the data have no labels: nothing can be learned, or evaluated")
+    if not len(examples):
+        raise InputError("the data have no sequences")
+    flat = [label for row in examples.labels for label in row] if examples.labelled == "step" else examples.labels
+    kinds = set(flat)
+    try:
+        classes = sorted(kinds)
+    except TypeError:
+        classes = sorted(kinds, key=str)
+    if len(classes) < 2:
+        only = f"all labels are {str(classes[0])!r}" if classes else "there is no step"
+        raise InputError(f"{only}: expected two classes at least")
+    if len({str(c) for c in classes}) < len(classes):
+        raise InputError("labels of different types have the same name, as 1 and '1' do: make them of one type")
+    return classes
+
+
+def make_task(examples: Examples, settings: Settings) -> Classify:
+    """What is learned from training data before the network: classes, vocabulary, scales.
+
+    Raises InputError for labels of one class, empty sequences, channels without a number, texts without a word.
+    """
+    classes = tuple(str(label) for label in classes_of(examples))
+    if examples.labelled == "step" and settings.longest:
+        raise InputError("longest is for one label a sequence: where every step has one, every step is read")
+    if examples.kind == "series":
+        return Classify(_scales(examples), classes, examples.labelled, longest=settings.longest or 0)
+    longest = LONGEST if settings.longest is None else settings.longest
+    task = Classify(
+        _vocabulary(examples, settings),
+        classes,
+        examples.labelled,
+        longest=0 if examples.labelled == "step" else longest,
+    )
+    if examples.kind == "tokens" and isinstance(task.input, Subwords):
+        raise InputError(
+            "the texts are cut into tokens already: tokens must be 'words' or 'characters', not 'subwords'"
+        )
+    return task
+
+
+def _scales(examples: Examples) -> Series:
+    _check_numbers(examples)
+    joined = np.concatenate(examples.inputs)
+    channels = []
+    for name, values in zip(examples.channels, joined.T, strict=True):
+        known = values[~np.isnan(values)]
+        if not known.size:
+            raise InputError(f"channel {name!r} has no numbers: leave it out")
+        std = float(known.std())
+        channels.append(Numeric(name, float(known.mean()), std if std > 1e-12 * (1 + abs(known.mean())) else 1.0))
+    return Series(tuple(channels))
+
+
+def _vocabulary(examples: Examples, settings: Settings) -> Text:
+    if settings.vocabulary is not None:
+        return read_vocabulary(settings.vocabulary, settings.tokens, lower=settings.lower)
+    for i, given in enumerate(examples.inputs):
+        _check_text(given, examples, i)
+    size, texts = settings.vocabulary_size, examples.inputs
+    if examples.kind == "tokens" and settings.tokens != "subwords":
+        return _token_vocabulary(texts, settings)
+    match settings.tokens:
+        case "words":
+            return learn_words(texts, size, settings.least_count, lower=settings.lower)
+        case "characters":
+            return learn_characters(texts, size)
+        case _:
+            return learn_subwords((t if isinstance(t, str) else " ".join(t) for t in texts), size)
+
+
+def _token_vocabulary(texts: Sequence[list[str]], settings: Settings) -> Words | Characters:
+    """Of text that is cut already; a token may hold what the rules of ``grus.text`` would cut further."""
+    if settings.tokens == "characters":
+        return learn_characters(token for tokens in texts for token in tokens if len(token) == 1)
+    counts: dict[str, int] = {}
+    for tokens in texts:
+        for token in tokens:
+            name = token.lower() if settings.lower else token
+            counts[name] = counts.get(name, 0) + 1
+    kept = [
+        name for name, count in sorted(counts.items(), key=lambda e: (-e[1], e[0])) if count >= settings.least_count
+    ]
+    if not kept:
+        raise InputError(f"no token occurs {settings.least_count} times: there is no vocabulary to learn")
+    return Words(tuple(kept[: settings.vocabulary_size]), settings.lower)
+
+
+def encode_inputs(examples: Examples, task: Classify) -> list[Single]:
+    """What the network reads of each sequence, [T, features]: an id a step, or the standardised channels.
+
+    Raises InputError for another kind of data than the task's, for other channels, and for an empty sequence.
+    """
+    longest = task.longest or None
+    if isinstance(task.input, Series):
+        examples = _in_order(examples, task.input)
+        mean, std = (np.array([getattr(c, name) for c in task.input.channels]) for name in ("mean", "std"))
+        _check_numbers(examples)
+        scaled = [(values[:longest] - mean) / std for values in examples.inputs]
+        return [np.where(np.isnan(values), 0.0, values).astype(np.float32) for values in scaled]
+    if examples.kind == "series":
+        raise InputError("the data are series of numbers, but the model reads text")
+    found = []
+    for i, given in enumerate(examples.inputs):
+        _check_text(given, examples, i)
+        ids = encode(task.input, given) if isinstance(given, str) else _tokens(task.input, given)
+        if not len(ids):
+            raise InputError(f"{examples.place(i)} is empty: it has no words, so there is nothing to classify")
+        found.append(ids[:longest].astype(np.float32)[:, None])
+    return found
+
+
+def _tokens(input: Text, tokens: list[str]) -> Ids:
+    if isinstance(input, Subwords):
+        raise InputError("the model reads subwords of whole texts, but the data are texts cut into tokens")
+    return encode_tokens(input, tokens)
+
+
+def encode_labels(examples: Examples, task: Classify, x: Sequence[Single]) -> list[Ids]:
+    """The classes of each sequence by their position in the task, [1], or [T] where every step has a label.
+
+    Raises InputError where there are no labels, they are of the other kind, or one is unknown to the task.
+    """
+    if examples.labels is None:
+        raise InputError("the data have no labels to compare with")
+    if examples.labelled != task.labels:
+        raise InputError(f"the data have one label a {examples.labelled}, but the model gives one a {task.labels}")
+    position = {name: i for i, name in enumerate(task.classes)}
+    found = []
+    for i, given in enumerate(examples.labels):
+        names = [str(label) for label in (given if examples.labelled == "step" else [given])]
+        unknown = [name for name in names if name not in position]
+        if unknown:
+            shown = ", ".join(task.classes[:8]) + ", …" * (len(task.classes) > 8)
+            raise InputError(
+                f"{examples.place(i)} has the label {unknown[0]!r}, which the model does not know: {shown}"
+            )
+        if examples.labelled == "step" and len(names) != len(x[i]):
+            raise InputError(f"{examples.place(i)} has {len(names)} labels, but {len(x[i])} steps")
+        found.append(np.array([position[name] for name in names], np.int64))
+    return found
+
+
+def check_alike(train: Examples, test: Examples) -> None:
+    """Raise InputError now for what would end an evaluation on ``test`` after a model was fitted to ``train``."""
+    input: Text | Series = Words(("any",))
+    if train.kind == "series":
+        input = Series(tuple(Numeric(name, 0.0, 1.0) for name in train.channels))
+    task = Classify(input, tuple(str(label) for label in classes_of(train)), train.labelled)
+    encode_labels(test, task, encode_inputs(test, task))
+
+
+def _in_order(examples: Examples, input: Series) -> Examples:
+    """The series with the channels of ``input``: by their names, or by position where either has no names."""
+    if examples.kind != "series":
+        raise InputError("the data are text, but the model reads series of numbers")
+    wanted, given = tuple(c.name for c in input.channels), examples.channels
+    unnamed = channel_names(len(wanted))
+    if wanted in (given, unnamed) or given == channel_names(len(given)):
+        if len(wanted) != len(given):
+            raise InputError(f"the series have {len(given)} channels, but the model reads {len(wanted)}")
+        return examples
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        raise InputError(f"the data have no column {missing[0]!r}, which the model reads; they have {', '.join(given)}")
+    columns = [given.index(name) for name in wanted]
+    return replace(examples, inputs=[values[:, columns] for values in examples.inputs], channels=wanted)
+
+
+def _check_numbers(examples: Examples) -> None:
+    for i, values in enumerate(examples.inputs):
+        if not len(values) or np.isnan(values).all():
+            what = "is empty" if not len(values) else "has no number, only missing values"
+            raise InputError(f"{examples.place(i)} {what}")
+
+
+def _check_text(given: str | list[str], examples: Examples, index: int) -> None:
+    if not given or (isinstance(given, str) and given.isspace()):
+        raise InputError(f"{examples.place(index)} is empty: it has no words, so there is nothing to classify")
