@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,32 @@ def test_what_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(os.listdir(tmp_path)) == ["a", "link"]
     with pytest.raises(FileNotFoundError):
         write_whole(tmp_path / "none" / "a", b"new")
+
+
+HANGS = """\
+import os, sys
+from grus.files import write_whole
+def hang(*_):
+    print("written", flush=True)
+    sys.stdin.read()
+os.replace = hang
+write_whole(sys.argv[1], b"never seen")
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGS, tmp_path / "a"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        (left,) = os.listdir(tmp_path)
+        write_whole(tmp_path / "a", b"first")
+        assert sorted(os.listdir(tmp_path)) == [left, "a"]
+        process.kill()
+    write_whole(tmp_path / "b", b"another file")
+    assert sorted(os.listdir(tmp_path)) == [left, "a", "b"]
+    write_whole(tmp_path / "a", b"second")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    assert (tmp_path / "a").read_bytes() == b"second"

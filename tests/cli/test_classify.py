@@ -163,8 +163,8 @@ def test_fit_needs_torch_and_says_so(folder: Path) -> None:
         ("text,label\na,x\nb,y\n", "--longest -1", "-1"),
         ("text,label\na,x\nb,y\n", "--compare-lstm", "--compare-lstm needs --test DATA"),
         ("text,label\na,x\nb,y\n", "--resume", "there is no checkpoint"),
-        ("text,label\na,x\nb,y\n", "--metrics m.safetensors", "is also the name of --output"),
-        ("text,label\na,x\nb,y\n", "--history m.safetensors.checkpoint", "is also the name of the checkpoint"),
+        ("text,label\na,x\nb,y\n", "--metrics m.safetensors", "--metrics and --output are the same file"),
+        ("text,label\na,x\nb,y\n", "--history m.safetensors.checkpoint", "--history and the checkpoint are the same"),
         ("text,label\na,x\nb,y\n", "--test none.csv", "no data file 'none.csv'"),
     ],
 )  # fmt: skip

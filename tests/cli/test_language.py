@@ -167,7 +167,7 @@ def test_interrupt_and_resume(folder: Path, capsys: pytest.CaptureFixture[str]) 
         ("fit short.txt -o m.safetensors --epochs 3 --steps 9", "not allowed with argument"),
         ("fit short.txt -o m.txt", "a model is a .safetensors file, not .txt"),
         ("fit short.txt -o short.txt", "is also an input"),
-        ("fit short.txt -o m.safetensors --history m.safetensors", "--output and --history are the same file"),
+        ("fit short.txt -o m.safetensors --history m.safetensors", "--history and --output are the same file"),
         ("fit short.txt -o m.safetensors --metrics m.safetensors.checkpoint", "--metrics and the checkpoint"),
         ("fit short.txt -o m.safetensors --resume", "there is no checkpoint 'm.safetensors.checkpoint'"),
         ("fit short.txt -o m.safetensors --dropout 1", "output dropout is 1.0"),

@@ -127,7 +127,14 @@ class _Version(argparse.Action):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+    """Run the command line and return its exit status. One of several processes of torchrun ends with it at once."""
+    status = _run(arguments)
+    if "grus.training.distributed" in sys.modules:
+        sys.modules["grus.training.distributed"].leave(status)
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = config.apply(parser(), arguments)
         with config.saving(options):

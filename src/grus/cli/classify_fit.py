@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grus.cli import classify_data, shared
+from grus.cli import classify_data, fitting, shared
 from grus.errors import InputError
-from grus.files import write_whole
 
 if TYPE_CHECKING:
     from grus.tasks.classify.examples import Examples
@@ -55,13 +53,7 @@ def add(verbs: Any) -> None:
     _add_text(parser.add_argument_group("text"))
     _add_network(parser.add_argument_group("the network"))
     _add_training(parser.add_argument_group("the training"))
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
-    parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
-    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them as they come, as JSON lines")
-    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write them for TensorBoard")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
-    shared.add_threads(parser)
+    fitting.add(parser)
 
 
 def _add_text(group: Any) -> None:
@@ -163,51 +155,42 @@ def _natural(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    checkpoint = _check(options)
+    if options.compare_lstm and options.test is None:
+        raise InputError("--compare-lstm needs --test DATA, on which the two are compared")
+    files = fitting.Files(options, [path for path in (options.data, options.test) if path is not None], NO_MODEL)
     data = classify_data.read(options.data, options)
     test = None if options.test is None else classify_data.read(options.test, options)
     if test is not None:
         from grus.tasks.classify.prepare import check_alike
 
         check_alike(data, test)
-    _use_torch(options.threads)
+    from grus.tasks.classify.needs import check_torch
+
+    check_torch()
+    fitting.use_torch(options.threads)
     from grus.tasks.classify.fit import fit
     from grus.training import distributed
-    from grus.training.failures import Diverged
-    from grus.training.interrupt import Interrupted
-    from grus.training.metrics import Metrics
 
-    processes = distributed.start(options.device)
-    wanted = options.metrics is not None or options.tensorboard is not None
-    metrics = Metrics(options.metrics, options.tensorboard) if wanted else None
-    begin = time.perf_counter()
-    try:
+    distributed.start(options.device)
+    resume, metrics, begin = fitting.resumes(files), fitting.open_metrics(options), time.perf_counter()
+    with fitting.ending(files):
         fitted = fit(
             data,
             settings,
             progress=not options.quiet,
-            checkpoint=checkpoint,
-            resume=options.resume,
+            checkpoint=files.checkpoint,
+            resume=resume,
             metrics=metrics,
             device=options.device,
         )
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}, kept in {checkpoint}: go on with the same command and --resume") from None
-    except Diverged as error:  # no settings but its own go on from the checkpoint, and they lead to the same end
-        if processes.first:
-            checkpoint.unlink(missing_ok=True)
-        raise InputError(f"{error}; then start again, {checkpoint} is removed") from None
     seconds = time.perf_counter() - begin
-    if processes.first:
-        fitted.model.save(options.output)
-        if options.history is not None:
-            write_whole(options.history, (json.dumps(fitted.history, indent=1) + "\n").encode())
-        checkpoint.unlink()
+    if fitting.is_first():
+        files.write(fitted.model, fitted.history)
         if not options.quiet:
-            took = f"{seconds:.0f} s" + " after the resume" * options.resume
+            took = f"{seconds:.0f} s" + " after the resume" * resume
             print(_summary(options.output, fitted, data, took), flush=True)
     other = _lstm(data, settings, options) if options.compare_lstm else None
-    if test is not None and processes.first:
+    if test is not None and fitting.is_first():
         from grus.tasks.classify.evaluate import evaluate
 
         others = {} if other is None else {"LSTM of equal parameters": other.predict_proba(test)}
@@ -237,43 +220,6 @@ def _lstm(data: Examples, settings: Settings, options: argparse.Namespace) -> Tr
 
     progress, device = not options.quiet, options.device
     return fit_networks(data, settings, recurrent=lstm_of_equal_parameters, progress=progress, device=device)
-
-
-def _check(options: argparse.Namespace) -> Path:
-    """Raise InputError for outputs that cannot be; gives the checkpoint."""
-    checkpoint: Path = options.output.with_name(options.output.name + ".checkpoint")
-    inputs = [path for path in (options.data, options.test) if path is not None and not path.is_dir()]
-    outputs = [("--output", options.output), ("--history", options.history), ("--metrics", options.metrics)]
-    for option, path in outputs:
-        shared.check_output(option, path, *inputs)
-    if options.output.suffix.lower() in NO_MODEL:
-        raise InputError(
-            f"--output {str(options.output)!r}: a model is a .safetensors file, not {options.output.suffix}"
-        )
-    given = [("the checkpoint", checkpoint.resolve())]
-    for option, path in outputs:
-        for other, taken in given:
-            if path is not None and path.resolve() == taken:
-                raise InputError(f"{option} {str(path)!r} is also the name of {other}: choose another")
-        given += [] if path is None else [(option, path.resolve())]
-    if options.compare_lstm and options.test is None:
-        raise InputError("--compare-lstm needs --test DATA, on which the two are compared")
-    if options.resume and not checkpoint.exists():
-        raise InputError(f"--resume: there is no checkpoint {str(checkpoint)!r}: leave --resume out to start")
-    if checkpoint.exists() and not options.resume:
-        raise InputError(f"{str(checkpoint)!r} is left of an interrupted run: go on with --resume, or delete the file")
-    return checkpoint
-
-
-def _use_torch(threads: int | None) -> None:
-    from grus.tasks.classify.needs import check_torch
-
-    check_torch()
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    shared.set_threads(threads)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -1,16 +1,82 @@
-"""What a ``fit`` verb does around its training: files of the first process alone, and what an early end leaves."""
+"""What every ``fit`` verb does around its training: its options, its files, and what an early end leaves."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from grus.cli.shared import check_output
+from grus.cli import shared
 from grus.errors import InputError
+from grus.files import write_whole
 
-__all__ = ["check_files", "ending", "is_first", "resumes"]
+if TYPE_CHECKING:
+    from grus.model import Model
+    from grus.training.metrics import Metrics
+
+__all__ = ["Files", "add", "ending", "is_first", "open_metrics", "resumes", "use_torch"]
+
+
+def add(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
+    """The options that do not belong to a task."""
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
+    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them as they come, as JSON lines")
+    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write them for TensorBoard")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    if device:
+        parser.add_argument(
+            "--device", choices=("cpu", "cuda"), default="cpu", help="what to compute on (default: %(default)s)"
+        )
+    shared.add_threads(parser)
+
+
+class Files:
+    """The files of a fit: the model, the checkpoint beside it, the history.
+
+    Raises InputError, before any work and in the first process alone, where an output could not be written or has an
+    ending of ``other_kinds``, two are the same file, or a checkpoint is missing or left of another run.
+    """
+
+    def __init__(self, options: argparse.Namespace, inputs: Sequence[Path], other_kinds: Sequence[str]) -> None:
+        self.options, self.output = options, options.output
+        self.checkpoint: Path = self.output.with_name(self.output.name + ".checkpoint")
+        if is_first():
+            written = {"--output": self.output, "--history": options.history, "--metrics": options.metrics}
+            self._check(written, [path for path in inputs if not path.is_dir()])
+        if self.output.suffix.lower() in other_kinds:
+            raise InputError(
+                f"--output {str(self.output)!r}: a model is a .safetensors file, not {self.output.suffix.lower()}"
+            )
+
+    def _check(self, written: Mapping[str, Path | None], inputs: Sequence[Path]) -> None:
+        given = {"the checkpoint": self.checkpoint.resolve()}
+        for option, path in written.items():
+            if path is None:
+                continue
+            shared.check_output(option, path, *inputs)
+            for other, taken in given.items():
+                if path.resolve() == taken:
+                    raise InputError(f"{option} and {other} are the same file {str(path)!r}: choose another name")
+            given[option] = path.resolve()
+        left = self.checkpoint.exists()
+        if self.options.resume and not left:
+            raise InputError(f"--resume: there is no checkpoint {str(self.checkpoint)!r}: leave --resume out to start")
+        if left and not self.options.resume and not is_restarted():
+            raise InputError(
+                f"{str(self.checkpoint)!r} is left of an interrupted run: go on with --resume, or delete the file"
+            )
+
+    def write(self, model: Model, history: list[dict[str, Any]]) -> None:
+        """Write the model and the history, and then remove the checkpoint: nothing is lost in between."""
+        model.save(self.output)
+        if self.options.history is not None:
+            write_whole(self.options.history, (json.dumps(history, indent=1) + "\n").encode())
+        self.checkpoint.unlink()
 
 
 def is_first() -> bool:
@@ -23,42 +89,42 @@ def is_restarted() -> bool:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
 
 
-def check_files(outputs: Mapping[str, Path | None], data: Path, checkpoint: Path, *, resume: bool) -> None:
-    """Raise InputError, before any work, where an output (by its option) could not be written, two are the same file,
-    or a checkpoint is missing or left of another run.
-    """
-    given = {"the checkpoint": checkpoint.resolve()}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        check_output(option, path, data)
-        for other, taken in given.items():
-            if path.resolve() == taken:
-                raise InputError(f"{option} and {other} are the same file {str(path)!r}: choose another name")
-        given[option] = path.resolve()
-    if resume and not checkpoint.exists():
-        raise InputError(f"--resume: there is no checkpoint {str(checkpoint)!r}: leave --resume out to start")
-    if checkpoint.exists() and not resume and not is_restarted():
-        raise InputError(f"{str(checkpoint)!r} is left of an interrupted run: go on with --resume, or delete the file")
+def use_torch(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    shared.set_threads(threads)
 
 
-def resumes(checkpoint: Path, *, asked: bool) -> bool:
+def open_metrics(options: argparse.Namespace) -> Metrics | None:
+    """What ``--metrics`` and ``--tensorboard`` ask for; after ``distributed.start``."""
+    if options.metrics is None and options.tensorboard is None:
+        return None
+    from grus.training.metrics import Metrics
+
+    return Metrics(options.metrics, options.tensorboard)
+
+
+def resumes(files: Files) -> bool:
     """Whether to go on from the checkpoint: where that was asked for, and where torchrun starts the processes again and
-    the first of them finds one. All processes must ask.
+    the first of them finds one. All processes must ask, after ``distributed.start``.
     """
+    asked: bool = files.options.resume
     if asked or not is_restarted():
         return asked
     from grus.training.distributed import from_first
 
-    return from_first(lambda: b"yes" if checkpoint.exists() else b"no") == b"yes"
+    return from_first(lambda: b"yes" if files.checkpoint.exists() else b"no") == b"yes"
 
 
 @contextmanager
-def ending(checkpoint: Path) -> Iterator[None]:
+def ending(files: Files) -> Iterator[None]:
     """Around a training: when it ends early, say how to go on from the checkpoint, or remove one that leads nowhere."""
     from grus.training.failures import Diverged, LostWorker, OutOfMemory
     from grus.training.interrupt import Interrupted
 
+    checkpoint = files.checkpoint
     try:
         yield
     except Interrupted as stop:

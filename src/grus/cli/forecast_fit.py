@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grus.cli import fitting, shared
-from grus.errors import InputError
-from grus.files import write_whole
 
 if TYPE_CHECKING:
     from grus.tasks.forecast.fit import Fitted
@@ -47,17 +44,13 @@ def add(verbs: Any) -> None:
     _add_series(parser.add_argument_group("the series"))
     shared.add_columns(parser)
     _add_training(parser.add_argument_group("the network and its training"))
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
     parser.add_argument(
         "--backtest",
         type=shared.positive,
         metavar="K",
         help="then train on all but the last K horizons, forecast these, and compare with naive forecasts",
     )
-    parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
-    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them as they come, as JSON lines")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
-    shared.add_threads(parser)
+    fitting.add(parser, device=False)
 
 
 def _add_series(group: Any) -> None:
@@ -124,51 +117,38 @@ def _add_training(group: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings, first = _settings(options), fitting.is_first()
-    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
-    if first:
-        outputs = {"--output": options.output, "--history": options.history, "--metrics": options.metrics}
-        fitting.check_files(outputs, options.data, checkpoint, resume=options.resume)
-    if options.output.suffix.lower() in NO_MODEL:
-        raise InputError(
-            f"--output {str(options.output)!r}: a model is a .safetensors file, not {options.output.suffix}"
-        )
+    settings = _settings(options)
+    files = fitting.Files(options, [options.data], NO_MODEL)
     table = shared.read_table(options.data, options)
     if options.backtest is not None:
         from grus.tasks.forecast.backtest import plan
 
         plan(table, settings, options.backtest)  # raises now what would end the backtest after the training
-    _use_torch(options.threads)
+    from grus.tasks.forecast.needs import check_torch
+
+    check_torch()
+    fitting.use_torch(options.threads)
     from grus.tasks.forecast.fit import fit_with_history
     from grus.training import distributed
-    from grus.training.metrics import Metrics
 
     distributed.start()
-    resume, begin = fitting.resumes(checkpoint, asked=options.resume), time.perf_counter()
-    with fitting.ending(checkpoint):
+    resume, metrics, begin = fitting.resumes(files), fitting.open_metrics(options), time.perf_counter()
+    with fitting.ending(files):
         fitted = fit_with_history(
-            table,
-            settings,
-            progress=not options.quiet,
-            checkpoint=checkpoint,
-            resume=resume,
-            metrics=None if options.metrics is None else Metrics(options.metrics),
+            table, settings, progress=not options.quiet, checkpoint=files.checkpoint, resume=resume, metrics=metrics
         )
-    if first:
+    if fitting.is_first():
+        files.write(fitted.model, fitted.history)
         took = f"{time.perf_counter() - begin:.0f} s" + " after the resume" * resume
-        _write(options, fitted, f"trained on {len(table.ids):,} series in {took}")
-        checkpoint.unlink()
+        _tell(options, fitted, f"trained on {len(table.ids):,} series in {took}")
     if options.backtest is not None:
         _backtest(table, settings, options)
     return 0
 
 
-def _write(options: argparse.Namespace, fitted: Fitted, how: str) -> None:
+def _tell(options: argparse.Namespace, fitted: Fitted, how: str) -> None:
     from grus.tasks.forecast.predict import task_of
 
-    fitted.model.save(options.output)
-    if options.history is not None:
-        write_whole(options.history, (json.dumps(fitted.history, indent=1) + "\n").encode())
     if not options.quiet:
         task = task_of(fitted.model)
         print(
@@ -189,17 +169,6 @@ def _backtest(table: Table, settings: Settings, options: argparse.Namespace) -> 
         raise Interrupted(f"{stop} of the backtest; {options.output} is written") from None
     if fitting.is_first():
         print(report)
-
-
-def _use_torch(threads: int | None) -> None:
-    from grus.tasks.forecast.needs import check_torch
-
-    check_torch()
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    shared.set_threads(threads)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

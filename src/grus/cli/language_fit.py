@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grus.cli import shared
+from grus.cli import fitting, shared
 from grus.cli.language_evaluate import add_encoding
-from grus.errors import InputError
-from grus.files import write_whole
 
 if TYPE_CHECKING:
     from grus.tasks.language.fit import Fitted
@@ -47,14 +43,7 @@ def add(verbs: Any) -> None:
     _add_text(parser.add_argument_group("the text"))
     _add_network(parser.add_argument_group("the network"))
     _add_training(parser.add_argument_group("its training"))
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
-    parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
-    parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them while training, a JSON object a line")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary, no table")
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="what to compute on (default: %(default)s)"
-    )
-    shared.add_threads(parser)
+    fitting.add(parser)
 
 
 def _add_text(group: Any) -> None:
@@ -151,55 +140,42 @@ def _add_training(group: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings, first = _settings(options), os.environ.get("RANK", "0") == "0"  # as torchrun numbers its processes
-    checkpoint = options.output.with_name(options.output.name + ".checkpoint")
-    if first:
-        _check_files(options, checkpoint)
+    settings = _settings(options)
+    files = fitting.Files(options, options.data, NO_MODEL)
     from grus.tasks.language.corpus import as_text
 
     text = as_text(options.data, options.encoding)
-    _use_torch(options.threads)
+    from grus.tasks.language.needs import check_torch
+
+    check_torch()
+    fitting.use_torch(options.threads)
     from grus.tasks.language.fit import fit
     from grus.training import distributed
-    from grus.training.interrupt import Interrupted
-    from grus.training.loop import Diverged
-    from grus.training.metrics import Metrics
 
     distributed.start(options.device)
-    metrics = None if options.metrics is None else Metrics(options.metrics)
-    begin = time.perf_counter()
-    try:
+    resume, metrics, begin = fitting.resumes(files), fitting.open_metrics(options), time.perf_counter()
+    with fitting.ending(files):
         fitted = fit(
             text,
             settings,
             progress=not options.quiet,
-            checkpoint=checkpoint,
-            resume=options.resume,
+            checkpoint=files.checkpoint,
+            resume=resume,
             metrics=metrics,
             device=options.device,
         )
-    except Interrupted as stop:
-        raise Interrupted(f"{stop}, kept in {checkpoint}: go on with the same command and --resume") from None
-    except Diverged as error:  # no settings but its own go on from the checkpoint, and they lead to the same end
-        if first:
-            checkpoint.unlink(missing_ok=True)
-        raise InputError(f"{error}; then start again, {checkpoint} is removed") from None
-    if first:
-        _finish(options, fitted, checkpoint, time.perf_counter() - begin)
+    if fitting.is_first():
+        files.write(fitted.model, fitted.history)
+        _tell(options, fitted, f"{time.perf_counter() - begin:.0f} s" + " after the resume" * resume)
     return 0
 
 
-def _finish(options: argparse.Namespace, fitted: Fitted, checkpoint: Path, seconds: float) -> None:
-    fitted.model.save(options.output)
-    if options.history is not None:
-        write_whole(options.history, (json.dumps(fitted.history, indent=1) + "\n").encode())
-    checkpoint.unlink()
+def _tell(options: argparse.Namespace, fitted: Fitted, took: str) -> None:
     if options.quiet:
         return
     from grus.tasks.language.evaluate import evaluate, task_of
 
     parts, size = fitted.parts, len(task_of(fitted.model).input.vocabulary)
-    took = f"{seconds:.0f} s" + " after the resume" * options.resume
     print(
         f"{options.output}: {fitted.model.num_parameters:,} weights, {size:,} {options.tokens}, trained on "
         f"{len(parts.train):,} characters in {took}",
@@ -208,35 +184,6 @@ def _finish(options: argparse.Namespace, fitted: Fitted, checkpoint: Path, secon
     if parts.test:
         print(f"the {len(parts.test):,} characters held out at the end:", flush=True)
         print(evaluate(fitted.model, parts.test, parts.train + parts.validation))
-
-
-def _check_files(options: argparse.Namespace, checkpoint: Path) -> None:
-    """Raise InputError, before any work, for a file that could not be written, and for a checkpoint left or missing."""
-    written = {"--output": options.output, "--history": options.history, "--metrics": options.metrics}
-    written = {option: path for option, path in written.items() if path is not None}
-    for option, path in written.items():
-        shared.check_output(option, path, *options.data)
-        for other, name in [*written.items(), ("the checkpoint", checkpoint)]:
-            if other != option and path.resolve() == name.resolve():
-                raise InputError(f"{option} and {other} are the same file {str(path)!r}: choose another name")
-    suffix = options.output.suffix.lower()
-    if suffix in NO_MODEL:
-        raise InputError(f"--output {str(options.output)!r}: a model is a .safetensors file, not {suffix}")
-    if options.resume and not checkpoint.exists():
-        raise InputError(f"--resume: there is no checkpoint {str(checkpoint)!r}: leave --resume out to start")
-    if checkpoint.exists() and not options.resume:
-        raise InputError(f"{str(checkpoint)!r} is left of an interrupted run: go on with --resume, or delete the file")
-
-
-def _use_torch(threads: int | None) -> None:
-    from grus.tasks.language.needs import check_torch
-
-    check_torch()
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    shared.set_threads(threads)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

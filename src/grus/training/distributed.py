@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from grus.errors import InputError
 
-__all__ = ["Processes", "add", "current", "from_first", "gather", "start"]
+__all__ = ["Processes", "add", "current", "from_first", "gather", "leave", "start"]
 
 
 CPU = torch.device("cpu")
@@ -80,6 +81,19 @@ def _connect(backend: str) -> None:
     # torchrun's restarts share a store, in which the dead processes' addresses still stand
     store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=SILENCE)
+
+
+def leave(status: int) -> None:
+    """End this process, where it is one of several, with what it has printed and ``status``.
+
+    gloo's threads may outlive the group, and one that drops the last reference to a tensor while the interpreter ends
+    would abort a process whose work is done.
+    """
+    if _current.world == 1:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _number(variable: str, default: int) -> int:

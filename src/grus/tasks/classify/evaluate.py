@@ -62,7 +62,7 @@ def evaluate(
             notes.append(f"{name}: {error}")
     counts = metrics.confusion(truth, p.argmax(axis=1), len(task.classes))
     confusion = tuple(tuple(row) for row in counts.tolist())
-    return Report(tuple(rows), _classes(task, counts), confusion, tuple(notes))
+    return Report(tuple(rows), tuple(notes), _classes(task, counts), confusion)
 
 
 def _row(name: str, truth: Ids, predicted: Ids, classes: int, p: NDArray[np.float64] | None = None) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""What an evaluation found: a row for each model, as text, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Report", "aligned"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """rows: for each model its figures by name, None where it has none. notes: what to know when reading them."""
+
+    rows: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, model: str) -> dict[str, Any]:
+        """The row of a model: report["GRU"]."""
+        for row in self.rows:
+            if row["model"] == model:
+                return row
+        raise KeyError(model)
+
+    def __str__(self) -> str:
+        """An aligned table, the notes below it."""
+        return "\n".join([aligned(self.rows, self.show), *(f"note: {note}" for note in self.notes)])
+
+    @staticmethod
+    def show(name: str, number: float) -> str:
+        """A figure, which is no integer, as text."""
+        return f"{number:.3f}"
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"rows": list(self.rows), "notes": list(self.notes)}
+
+    def to_csv(self) -> str:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+
+def aligned(rows: Sequence[dict[str, Any]], show: Callable[[str, float], str]) -> str:
+    """The rows as a table, its first column to the left and the others to the right."""
+
+    def text(name: str, value: Any) -> str:
+        if value is None:
+            return "-"
+        if isinstance(value, float):
+            return show(name, value)
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    names = list(rows[0])
+    cells = [names] + [[text(name, row[name]) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    lines = (
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in cells
+    )
+    return "\n".join(line.rstrip() for line in lines)
