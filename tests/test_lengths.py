@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_invariance import native_isas
 from test_session import CHAINS, EVERY, POOLED, TWO_WAY, inputs, model_of
@@ -91,7 +92,14 @@ def test_texts() -> None:
         assert y[: len(row), b : b + 1].tobytes() == alone.tobytes() and not y[len(row) :, b].any()
         last, _ = session.run(TEXTS[b], last=True)
         assert last.tobytes() == alone[-1].tobytes() == session.run(TEXTS, last=True)[0][b : b + 1].tobytes()
-    assert session.run(tuple(TEXTS))[0].tobytes() == y.tobytes()
+    for some in (
+        tuple(TEXTS),
+        np.array(TEXTS),
+        np.array(TEXTS, object),
+        pd.Series(TEXTS),
+        pd.Series(TEXTS, dtype="string"),
+    ):
+        assert session.run(some)[0].tobytes() == y.tobytes()
     assert session.run(["", "bad"])[0].shape == (1, 2, 2)
 
 
@@ -132,6 +140,8 @@ X = np.zeros((3, 2, 4), np.float32)
         (lambda: TEXT.run("", last=True), "with last=True expected at least one step"),
         (lambda: TEXT.run(["bad", ""], last=True), "with last=True expected at least one step"),
         (lambda: TEXT.run(["bad", 3]), "x has dtype <U|x is not an array"),  # type: ignore[list-item]
+        (lambda: TEXT.run(np.array([["bad"]])), "x has dtype <U3, expected real numbers"),
+        (lambda: SESSION.run(np.array(["text"])), "x is text, but the model's task is NoneType"),
         (lambda: TEXT.step("bad"), "x has dtype <U3, expected real numbers"),
     ],
 )

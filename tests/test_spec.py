@@ -133,7 +133,7 @@ def test_tasks_go_to_json_and_back(task: Classify | Language, blocks: tuple[Bloc
 
 
 def test_a_large_vocabulary_is_read_quickly() -> None:
-    words = tuple(f"word{i}" for i in range(100_000))
+    words = tuple(f"wörd{i}" for i in range(100_000))
     merges = tuple(f"{a} {b}" for a in words[:100] for b in words[:100])
     joined = dict.fromkeys((*words, *(merge.replace(" ", "") for merge in merges)))
     for input in (Words(words), Subwords(tuple(joined), merges)):
@@ -238,6 +238,7 @@ def test_bad_blocks(call: Callable[[], object], message: str) -> None:
 
 LINEAR = {"type": "Linear", "input_size": 1, "output_size": 1, "bias": True}
 TASK = json.loads(Spec((Linear(1, 1),), Forecast(18, 36, (0.1, 0.5, 0.9), "MS", 12)).to_json())["task"]
+WORDS = {"type": "Classify", "input": {"type": "Words", "vocabulary": ["a"]}, "classes": ["no", "yes"]}
 
 
 def spec_text(*blocks: Any, **more: Any) -> str:
@@ -279,6 +280,9 @@ def spec_text(*blocks: Any, **more: Any) -> str:
         (spec_text(LINEAR, task=TASK | {"quantiles": [1.5]}), "Forecast.quantiles is"),
         (spec_text(LINEAR, task=TASK | {"frequency": 3}), "Forecast.frequency is 3"),
         (spec_text(LINEAR, task=TASK | {"season": None}), "Forecast.season is None"),
+        (spec_text(LINEAR, task=TASK | {"frequency": "\ud800"}), r"the spec holds '\\ud800', which is no Unicode"),
+        (spec_text(LINEAR, task=WORDS | {"classes": ["no", "\udfff"]}), r"the spec holds '\\udfff', which is no"),
+        (spec_text(LINEAR, task=WORDS | {"input": {"type": "Words", "vocabulary": ["a", "b\ud800"]}}), "no Unicode"),
     ],
     ids=str,
 )

@@ -109,6 +109,8 @@ def test_learned_words() -> None:
         (lambda: learn_words(["a"], 0), "most is 0, expected at least 1"),
         (lambda: learn_characters([""]), "no character"),
         (lambda: learn_subwords(["a"], 255), "size is 255, expected at least 256"),
+        (lambda: learn_words(["a a", "a\udc80"]), "half a surrogate pair at character 1"),
+        (lambda: learn_characters(["a\udc80"]), "half a surrogate pair at character 1"),
         (lambda: learn_subwords(["a\udc80"], 256), "half a surrogate pair at character 1"),
     ],
 )

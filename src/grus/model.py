@@ -80,6 +80,9 @@ class Model:
             raise InputError(f"the spec and the arrays' names take {size:,} bytes, expected at most {MOST_HEADER:,}")
         write_whole(path, data)
 
+    def __reduce__(self) -> tuple[type[Model], tuple[Spec, dict[str, NDArray[Any]]]]:
+        return Model, (self.spec, dict(self.arrays))  # pickled and copied so: a read-only mapping cannot be
+
     def __repr__(self) -> str:
         return f"Model({self.num_parameters:,} parameters, {self.spec.blocks})"
 

@@ -74,16 +74,18 @@ class Session:
         x. Its output, its state and, with ``last``, its own last step's output have the bits they have alone; y is zero
         behind its end, and x may be anything there.
 
-        Where the model's task has text for its input, x may be a text or a list of B texts, from which ``lengths``
-        follow; a language model without a state reads id 0 before a text, so that y[0] is of its first token.
+        Where the model's task has text for its input, x may be a text, or B texts in a list or an array [B], from which
+        ``lengths`` follow; a language model without a state reads id 0 before a text, so that y[0] is of its first
+        token.
 
         Raises InputError as :meth:`step` does, for a state given to a bidirectional model, and for ``last`` with a row
         without a step; for lengths that are no integers from 0 to T, and for text where the task takes none.
         """
-        if isinstance(x, str) or (isinstance(x, (list, tuple)) and x and all(isinstance(text, str) for text in x)):
+        texts = _as_texts(x)
+        if texts is not None:
             if lengths is not None:
                 raise InputError("lengths goes with numbers: those of texts follow from them")
-            x, lengths = self._encoded([x] if isinstance(x, str) else list(x), state is None)
+            x, lengths = self._encoded(texts, state is None)
         values = self._input(x, "(T, B, {})")
         ends = None if lengths is None else _checked_lengths(lengths, values)
         if state is not None:
@@ -160,6 +162,16 @@ class Session:
             raise InputError(f"state is of another model: sizes {sizes}, expected {self._state_sizes}")
         if state.arrays and batch not in (None, state.batch):
             raise InputError(f"state is for a batch of {state.batch}, but x has a batch of {batch}")
+
+
+def _as_texts(x: ArrayLike) -> list[str] | None:
+    """The texts that x is; None for numbers."""
+    if isinstance(x, str):
+        return [x]
+    if getattr(getattr(x, "dtype", None), "kind", "") in ("O", "T", "U"):  # of NumPy, or a column of pandas
+        x = np.asarray(x, object).tolist()
+    texts = isinstance(x, (list, tuple)) and len(x) and all(isinstance(text, str) for text in x)
+    return [str(text) for text in x] if texts else None  # type: ignore[union-attr]
 
 
 def _checked_lengths(lengths: ArrayLike, x: Array) -> Ends | None:

@@ -239,6 +239,8 @@ def _decode(value: Any, depth: int) -> Any:
         raise InputError(f"the spec nests more than {MAX_DEPTH} blocks deep")
     if isinstance(value, list):
         return tuple(_decode(v, depth + 1) for v in value)
+    if isinstance(value, str):
+        return _unicode(value)
     if not isinstance(value, dict):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"the spec holds {value}, expected finite numbers")
@@ -254,6 +256,16 @@ def _decode(value: Any, depth: int) -> Any:
     if unknown or missing:
         raise InputError(f"{kind} in the spec has unknown fields {unknown} and lacks the fields {missing}")
     return cls(**fields)
+
+
+def _unicode(text: str) -> str:
+    """A string of the spec. Raises InputError for half a surrogate pair, which JSON can write and no file can hold."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"the spec holds {shown(text)}, which is no Unicode: half a surrogate pair") from None
+    return text
 
 
 def leaves(blocks: Sequence[Block]) -> Iterator[Block]:

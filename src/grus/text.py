@@ -90,19 +90,22 @@ def decode(input: Characters | Subwords, ids: Sequence[int] | Ids) -> str:
 def learn_words(texts: Iterable[str], most: int = 20_000, least_count: int = 2, *, lower: bool = True) -> Words:
     """The ``most`` frequent words of the texts that occur ``least_count`` times or more, the most frequent first.
 
-    Raises InputError when there is none.
+    Raises InputError when there is none, and for texts that are no Unicode.
     """
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(split_words(text.lower() if lower else text))
+        counts.update(split_words(_unicode(text.lower() if lower else text)))
     return Words(_frequent(counts, most, least_count, "word"), lower)
 
 
 def learn_characters(texts: Iterable[str], most: int = 1000) -> Characters:
-    """The ``most`` frequent characters of the texts, the most frequent first. Raises InputError when there is none."""
+    """The ``most`` frequent characters of the texts, the most frequent first.
+
+    Raises InputError when there is none, and for texts that are no Unicode.
+    """
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(text)
+        counts.update(_unicode(text))
     return Characters(_frequent(counts, most, 1, "character"))
 
 

@@ -159,6 +159,8 @@ def test_fit_needs_torch_and_says_so(folder: Path) -> None:
         ("text,label\na,x\nb,y\n", "--vocabulary data.csv --tokens subwords", "'data.csv' is no vocabulary, expected"),
         ("text,label\na,x\nb,y\n", "--vocabulary none.txt", "no vocabulary file 'none.txt'"),
         ("text,label\na,x\nb,y\n", "", "the texts have no word that occurs 2 times"),
+        ("text,label\na,x\nb,y\n", "--refit --validation 0", "refit is True, but validation is 0"),
+        ("unique_id,a,label\nq,1,x\np,1,y\n", "--vocabulary none.txt", "'none.txt', but the data are series"),
         ("text,label\na,x\nb,y\n", "--dropout 1", "dropout is 1.0, expected a number from 0 to below 1"),
         ("text,label\na,x\nb,y\n", "--longest -1", "-1"),
         ("text,label\na,x\nb,y\n", "--compare-lstm", "--compare-lstm needs --test DATA"),
@@ -178,6 +180,16 @@ def test_an_output_that_is_no_model(failing: Failing, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("text,label\na,x\nb,y\n")
     assert "a model is a .safetensors file, not .csv" in failing("classify fit data.csv -o out.csv")
     assert "is also an input" in failing("classify fit data.csv -o data.csv")
+
+
+def test_a_vocabulary_is_not_written_over(failing: Failing, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("text,label\na,x\nb,y\n")
+    (tmp_path / "words").write_text("a\nb\n")
+    for written in ("-o words", "-o m.safetensors --history words", "-o m.safetensors --metrics words"):
+        assert "'words' is also an input" in failing(f"classify fit data.csv --vocabulary words {written}")
+    line = failing("classify fit data.csv --vocabulary words -o m.safetensors --save-config words")
+    assert "--save-config 'words' is another file of this command" in line
+    assert (tmp_path / "words").read_text() == "a\nb\n"
 
 
 def test_a_test_file_of_other_labels_before_any_work(failing: Failing, tmp_path: Path) -> None:

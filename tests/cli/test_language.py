@@ -126,7 +126,7 @@ def test_fit_needs_torch_and_says_so(folder: Path) -> None:
 def test_interrupt_and_resume(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target, unbroken = folder / "broken.safetensors", folder / "unbroken.safetensors"
     checkpoint = folder / "broken.safetensors.checkpoint"
-    long = ["language", "fit", str(folder / "one.txt"), *SMALL, "--steps", "1500", "--validation", "0"]
+    long = ["language", "fit", str(folder / "one.txt"), *SMALL, "--steps", "500", "--validation", "0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "grus", *long, "-o", str(target)],
         stdout=subprocess.PIPE,

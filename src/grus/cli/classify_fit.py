@@ -69,7 +69,9 @@ def _add_text(group: Any) -> None:
     _integer(group, "--vocabulary-size", default.vocabulary_size, "different ones at most")
     _integer(group, "--least-count", default.least_count, "times a word must occur")
     group.add_argument("--case", action="store_true", help="tell capital letters from small ones")
-    group.add_argument("--vocabulary", metavar="FILE", help="one word or character a line, or a tokenizer.json")
+    group.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="one word or character a line, or a tokenizer.json"
+    )
     group.add_argument(
         "--longest",
         type=_natural,
@@ -157,7 +159,8 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if options.compare_lstm and options.test is None:
         raise InputError("--compare-lstm needs --test DATA, on which the two are compared")
-    files = fitting.Files(options, [path for path in (options.data, options.test) if path is not None], NO_MODEL)
+    inputs = (options.data, options.test, options.vocabulary)
+    files = fitting.Files(options, [path for path in inputs if path is not None], NO_MODEL)
     data = classify_data.read(options.data, options)
     test = None if options.test is None else classify_data.read(options.test, options)
     if test is not None:

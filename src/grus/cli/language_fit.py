@@ -120,7 +120,7 @@ def _add_training(group: Any) -> None:
         ("schedule", SCHEDULES, "of the learning rate after its warm-up"),
         ("precision", PRECISIONS, "of products, on devices that have it"),
     ):
-        default = getattr(optimiser if option == "schedule" else trainer, option)
+        default = getattr(optimiser, option)
         group.add_argument(f"--{option}", choices=choices, default=default, help=f"{what} (default: %(default)s)")
     for name, what in (
         ("output", "of each GRU's output"),
@@ -205,6 +205,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             clip=options.clip,
             schedule=options.schedule,
             accumulate=options.accumulate,
+            precision=options.precision,
         ),
-        trainer=Trainer(options.epochs, options.steps, options.window, options.precision, options.seed),
+        trainer=Trainer(options.epochs, options.steps, options.window, options.seed),
     )

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 
-__all__ = ["JSON_LINES", "PARQUET", "Columns", "check_encoding", "is_parquet", "pyarrow", "read", "read_text"]
+__all__ = [
+    "JSON_LINES",
+    "PARQUET",
+    "Columns",
+    "check_encoding",
+    "is_parquet",
+    "lone_surrogate",
+    "pyarrow",
+    "read",
+    "read_text",
+]
 
 PARQUET = (".parquet", ".pq")
 JSON_LINES = (".jsonl", ".ndjson")
@@ -60,13 +70,27 @@ def check_encoding(encoding: str) -> str:
 def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
     """The text of a file. Raises InputError that names the byte that is not in the encoding."""
     codec = check_encoding(encoding)
+    name = "UTF-8" if codec == "utf-8-sig" else codec
     try:
-        return Path(path).read_bytes().decode(codec)
-    except UnicodeDecodeError as error:
-        name = "UTF-8" if codec == "utf-8-sig" else codec
+        text = Path(path).read_bytes().decode(codec)
+    except UnicodeError as error:
+        byte = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
         raise InputError(
-            f"{os.fspath(path)} is not {name} text (byte {error.start}): save it in UTF-8, or name its encoding"
+            f"{os.fspath(path)} is not {name} text{byte}: save it in UTF-8, or name its encoding"
         ) from None
+    surrogate = lone_surrogate(text)  # which some encodings let through
+    if surrogate:
+        raise InputError(f"{os.fspath(path)} has {surrogate}, a lone surrogate: it is half a character")
+    return text
+
+
+def lone_surrogate(text: str) -> str | None:
+    """The first half of a surrogate pair that stands alone, as its escape: a str may hold it, but no UTF-8 can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(text[error.start]):04x}"
+    return None
 
 
 @contextmanager
@@ -117,6 +141,9 @@ def _read_json(name: str, text: str, expected: str) -> tuple[Columns, NDArray[np
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{name}, line {number}: not JSON: {error}") from None
+        surrogate = lone_surrogate(json.dumps(row, ensure_ascii=False)) if "\\ud" in line.lower() else None
+        if surrogate:
+            raise InputError(f"{name}, line {number}: {surrogate} is a lone surrogate, half a character")
         if not isinstance(row, dict):
             raise InputError(f"{name}, line {number}: a JSON {type(row).__name__}, expected an object with {expected}")
         rows.append(row)

@@ -16,7 +16,7 @@ from grus.errors import InputError
 from grus.spec import GRU, parameters
 from grus.torch.modules import final_step
 
-__all__ = ["lstm_of_equal_parameters", "torch_gru"]
+__all__ = ["lstm_of_equal_parameters", "spread_lstm_", "torch_gru"]
 
 
 class _Peer(nn.Module):
@@ -67,6 +67,28 @@ def lstm_of_equal_parameters(block: GRU, dropout: float) -> nn.Module:
     wanted = _count((block,))
     units = min(range(1, block.hidden_size + 1), key=lambda units: abs(_lstm_parameters(block, units) - wanted))
     return _Peer(nn.LSTM(block.input_size, units, **_options(block, dropout)), block)
+
+
+@torch.no_grad()
+def spread_lstm_(layer: nn.LSTM) -> nn.LSTM:
+    """Let an LSTM begin as ``init.orthogonal_`` and ``init.uniform_gate_`` let a GRU, in place; returns it.
+
+    Each gate's recurrent matrix is orthogonal (Saxe et al. 2014, https://arxiv.org/abs/1312.6120). The forget gate of a
+    state and an input of zero is uniform over the units: b_f = log(u / (1 − u)), u ~ U(1/H, 1 − 1/H) (Gu et al. 2020,
+    https://arxiv.org/abs/1910.09890). The input gate lets in as much as it forgets, b_i = −b_f (Tallec and Ollivier
+    2018, https://arxiv.org/abs/1804.11188), as 1 − z does in a GRU. With H = 1 both gates are 1/2.
+    Raises InputError for an LSTM without biases, or one with projections, whose recurrent matrices are not square.
+    """
+    if not layer.bias or layer.proj_size:
+        raise InputError(f"{layer} has {'projections' if layer.bias else 'no biases'}, expected one with biases alone")
+    hidden, least = layer.hidden_size, 1 / max(2, layer.hidden_size)
+    for _, weight_hh, bias_ih, bias_hh in layer.all_weights:
+        for gate in weight_hh.chunk(4):  # gates: input, forget, candidate, output
+            nn.init.orthogonal_(gate)
+        forget = torch.empty(hidden).uniform_(least, 1 - least).logit_()
+        bias_ih[: 2 * hidden] = torch.cat([-forget, forget])
+        bias_hh[: 2 * hidden] = 0
+    return layer
 
 
 def _options(block: GRU, dropout: float) -> dict[str, object]:

@@ -84,6 +84,22 @@ def test_a_pipeline_and_a_search(texts: Texts, quick: dict[str, Any]) -> None:
     assert search.best_estimator_.model_
 
 
+def test_a_search_reaches_what_is_within(series: Any, quick: dict[str, Any]) -> None:
+    X, y = series
+    tried = {"architecture__hidden_size": [4, 6], "trainer__epochs": [1]}
+    search = GridSearchCV(Classifier(optimiser=quick["optimiser"]), tried, cv=2, error_score="raise").fit(X, y)
+    assert [p["architecture__hidden_size"] for p in search.cv_results_["params"]] == [4, 6]
+    best = search.best_estimator_
+    assert best.model_.spec.blocks[0].hidden_size == best.architecture.hidden_size
+    assert best.architecture.hidden_size == search.best_params_["architecture__hidden_size"]
+    assert (best.trainer.epochs, best.optimiser) == (1, quick["optimiser"])
+    copied = clone(best)
+    assert copied.get_params() == best.get_params()
+    assert clone(Classifier()).trainer is None
+    with pytest.raises(InputError, match="hidden_size is 0"):
+        Classifier().set_params(architecture__hidden_size=0)
+
+
 def test_parameters(quick: dict[str, Any]) -> None:
     classifier = Classifier(**quick, tokens="characters")
     copied = clone(classifier)

@@ -16,7 +16,7 @@ from grus.spec import Classify, Words
 from grus.tasks import baselines
 from grus.tasks.classify import metrics
 from grus.tasks.classify.evaluate import evaluate
-from grus.tasks.classify.examples import as_examples
+from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.predict import predict_proba
 from grus.tasks.classify.prepare import make_task
 from grus.tasks.classify.settings import Settings
@@ -67,6 +67,32 @@ def test_series_beside_baselines(make_model: MakeModel, series: Any, monkeypatch
     assert report["1-nearest neighbour"]["accuracy"] > 0.8
     assert report["MiniROCKET"]["accuracy"] == np.mean([a == b for a, b in zip(y, y[45:], strict=False)])
     assert [row["class"] for row in report.classes] == ["3", "10", "25"]
+
+
+def test_baselines_get_the_channels_and_scales_of_the_model(
+    make_model: MakeModel, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named channels in any order, one of them far from 0 and wide, some values missing: all as the model reads it."""
+    got: list[tuple[list[Any], list[Any]]] = []
+
+    def record(train: list[Any], labels: list[str], test: list[Any]) -> list[str]:
+        got.append((train, test))
+        return labels[: len(test)]
+
+    for name in ("minirocket", "nearest_neighbour"):
+        monkeypatch.setattr(baselines, name, record)
+    X = rng.normal(0, 1, (12, 4, 2)) * [1, 1e6] + [0, 1e9]
+    X[:, 2, 1] = np.nan
+    y = ["x", "y"] * 6
+    train = Examples("series", list(X[:8]), y[:8], channels=("a", "b"))
+    test = Examples("series", list(X[8:, :, ::-1]), y[8:], channels=("b", "a"))
+    evaluate(make_model(make_task(train, Settings(longest=3))), test, train)
+    assert len(got) == 2
+    mean, std = np.nanmean(X[:8], axis=(0, 1)), np.nanstd(X[:8], axis=(0, 1))
+    expected = np.nan_to_num((X - mean) / std)
+    for series in got:
+        np.testing.assert_allclose(np.array(series[0]), expected[:8], atol=1e-6)
+        np.testing.assert_allclose(np.array(series[1]), expected[8:], atol=1e-6)
 
 
 def test_without_the_training_data(model: Model, texts: Texts) -> None:

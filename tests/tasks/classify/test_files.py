@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def test_lines_of_json(write: Any) -> None:
     path = write("data.jsonl", "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n")
     examples = read(path)
     assert (examples.inputs, examples.labels) == (["one\u2028two", "b"], ["x", "2"])
+    assert read(write("pair.jsonl", '{"text": "\\ud83d\\ude00"}')).inputs == ["\U0001f600"]
     path = write("tags.jsonl", '{"text": ["a", "b"], "label": ["x", "y"]}\n{"text": ["c"], "label": ["x"]}')
     examples = read(path)
     assert (examples.kind, examples.labelled) == ("tokens", "step")
@@ -121,6 +124,8 @@ def test_npz(tmp_path: Path) -> None:
     examples = read(path)
     np.testing.assert_array_equal(examples.inputs[1], X.reshape(8, 3)[3:])
     assert (examples.labelled, examples.labels) == ("step", [[0, 1, 0], [1, 0, 1, 0, 1]])
+    np.savez(path, X=X.reshape(8, 3), lengths=[3, 5], y=np.arange(10).reshape(2, 5))
+    assert read(path).labels == [[0, 1, 2], [5, 6, 7, 8, 9]]
     np.savez(path, X=X[:, :, 0])
     assert read(path).labels is None
 
@@ -148,6 +153,9 @@ def test_npz(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": 3, "label": "x"}', "line 1: text is 3, expected text"),
         ("a.jsonl", '{"text": ["a"], "label": ["x"]}\n{"text": "b", "label": ["x"]}', "line 2: text is b, expected a"),
         ("a.jsonl", '{"text": ["a"], "label": ["x", "y"]}', "line 1 has 1 tokens, but 2 labels"),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b\\uD800", "label": "y"}', "line 2: \\ud800 is a lone"),
+        ("a.jsonl", '{"text": ["a", "\\udfff"], "label": ["x", "y"]}', "a.jsonl, line 1: \\udfff is a lone surrogate"),
+        ("a.jsonl", '{"text": "a", "label": {"x": 1}}', "line 1: label is {'x': 1}, expected one label"),
         ("a.parquet", "PAR1", "is not a Parquet file"),
         ("a.txt", "hello", "a.txt is one text: expected a table, or a folder"),
         ("a.ts", "hello", "a.ts is no .ts file of series: it has no @data"),
@@ -177,6 +185,10 @@ def test_bad_files(write: Any, name: str, data: str | bytes, message: str) -> No
         ({"X": np.zeros(3)}, r"X is float64\(3,\), expected numbers"),
         ({"X": np.zeros((2, 3)), "y": np.zeros(3)}, "y has 3 labels, but X has 2 sequences"),
         ({"X": np.zeros((2, 3)), "lengths": np.array([1, 4])}, "which the lengths of 2 series do not fit"),
+        ({"X": np.zeros((2, 3)), "y": np.array(5)}, r"y is int64\(\), expected labels \(N,\)"),
+        ({"X": np.zeros((2, 3)), "y": np.array(5), "lengths": np.array([3, 3])}, r"y is int64\(\), expected labels"),
+        ({"X": np.zeros((4, 1)), "lengths": np.array([2**63, 2**63 + 4], np.uint64)}, "which the lengths of 2 series"),
+        ({"X": np.zeros((6, 1)), "lengths": np.array([2**63 - 1] * 2)}, "which the lengths of 2 series do not fit"),
         ({"X": np.zeros((2, 3)), "lengths": np.array([0.5])}, "expected integers"),
         ({"X": np.zeros((2, 3)), "lengths": np.array([1, 2]), "y": np.zeros(3)}, r"y has the shape \(3,\)"),
     ],
@@ -198,6 +210,19 @@ def test_other_encodings(write: Any) -> None:
             read(path, encoding=wrong)
     with pytest.raises(InputError, match="is not ascii text"):
         read(path, encoding="ascii")
+    with pytest.raises(InputError, match=r"odd.csv is not punycode text"):
+        read(write("odd.csv", "text,label\na,x-!\n"), encoding="punycode")
+    with pytest.raises(InputError, match=r"has \\ud800, a lone surrogate"):
+        read(write("escaped.csv", "text,label\na\\ud800,x\n"), encoding="unicode_escape")
+
+
+def test_an_npz_that_says_to_be_larger_than_memory(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 44, 3)})
+    with zipfile.ZipFile(tmp_path / "big.npz", "w") as file:
+        file.writestr("X.npy", header.getvalue() + b"1234")
+    with pytest.raises(InputError, match=r"big.npz does not fit into memory"):
+        read(tmp_path / "big.npz")
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

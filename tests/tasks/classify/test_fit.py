@@ -23,7 +23,7 @@ from grus.tasks.classify.predict import predict, predict_proba, run_all, task_of
 from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, make_task
 from grus.tasks.classify.settings import Settings
 from grus.torch.network import from_model
-from grus.torch.peers import lstm_of_equal_parameters, torch_gru
+from grus.torch.peers import lstm_of_equal_parameters, spread_lstm_, torch_gru
 from grus.training.interrupt import Interrupt, Interrupted
 
 Texts = tuple[list[str], list[str]]
@@ -100,16 +100,28 @@ def test_without_anything_held_back(texts: Texts, small: Small, capsys: pytest.C
 
 @pytest.mark.parametrize("recurrent", [None, torch_gru, lstm_of_equal_parameters])
 def test_a_spread_start(series: Any, small: Small, recurrent: Any) -> None:
-    """Nearly as it began, for one step at a tiny rate: every gate's recurrent matrix is orthogonal, but an LSTM's."""
+    """Nearly as it began, for one step at a tiny rate: every gate's recurrent matrix is orthogonal, and what is kept
+    is spread from 1/H to 1 − 1/H."""
     settings = small(initial="spread", epochs=1, batch_size=60, learning_rate=1e-9, average=0.0)
     trained = fit_networks(as_examples(*series), settings, recurrent=recurrent, progress=False)
-    arrays = {name: t.numpy() for name, t in trained.networks[0].state_dict().items() if "weight_hh" in name}
-    assert len(arrays) == 2
-    for array in arrays.values():
-        units = array.shape[1]
-        products = np.stack([gate @ gate.T for gate in array.reshape(-1, units, units)])
-        orthogonal = np.allclose(products, np.eye(units), atol=1e-5)
-        assert orthogonal == (recurrent is not lstm_of_equal_parameters)
+    arrays = {name: t.numpy() for name, t in trained.networks[0].state_dict().items()}
+    names = [name for name in arrays if "weight_hh" in name]
+    assert len(names) == 2
+    for name in names:
+        units = arrays[name].shape[1]
+        gates = arrays[name].reshape(-1, units, units)
+        np.testing.assert_allclose(gates @ gates.transpose(0, 2, 1), np.stack([np.eye(units)] * len(gates)), atol=1e-5)
+        biases = sum(arrays[name.replace("weight_hh", kind)] for kind in ("bias_ih", "bias_hh"))
+        if recurrent is lstm_of_equal_parameters:
+            np.testing.assert_allclose(biases[:units], -biases[units : 2 * units], atol=1e-6)
+        keep = 1 / (1 + np.exp(-biases.reshape(-1, units)[1]))  # the update gate of a GRU, the forget gate of an LSTM
+        assert 1 / units < keep.min() < 0.5 < keep.max() < 1 - 1 / units
+
+
+@pytest.mark.parametrize(("given", "message"), [({"bias": False}, "no biases"), ({"proj_size": 2}, "projections")])
+def test_an_lstm_that_cannot_be_spread(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=rf"LSTM\(3, 4, .*\) has {message}, expected one with biases alone"):
+        spread_lstm_(torch.nn.LSTM(3, 4, **given))
 
 
 def test_the_same_seed_the_same_model(texts: Texts, small: Small) -> None:

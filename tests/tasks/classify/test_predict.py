@@ -78,6 +78,27 @@ def test_models_that_are_no_classifier() -> None:
         task_of(Model(Spec(blocks), arrays))
 
 
+def test_numbers_that_overflow(make_model: MakeModel) -> None:
+    X = [np.zeros((2, 2)), np.array([[0.0, 0.0], [1e28, 0.0]])]
+    narrow = make_model(Classify(Series((Numeric("a", 0.0, 1e-15), Numeric("b", 0.0, 1.0))), ("x", "y")))
+    message = r"sequence 2, step 2: channel 1 is 1e\+28, 1e\+43 standard deviations from the mean"
+    with pytest.raises(InputError, match=message):
+        predict(narrow, X)
+    least = make_model(Classify(Series((Numeric("a", 0.0, 3e-308), Numeric("b", 0.0, 1.0))), ("x", "y")))
+    with pytest.raises(InputError, match="inf standard deviations"):
+        predict(least, X)
+
+
+@pytest.mark.parametrize("labels", ["sequence", "step"])
+def test_an_output_that_is_not_finite(make_model: MakeModel, labels: Any) -> None:
+    model = make_model(Classify(WORDS, ("x", "y"), labels), bidirectional=False)
+    model.arrays["0.weight"][2] = np.nan  # of the word b
+    given = [["a"], ["a", "b"]]
+    assert len(predict_proba(model, given[:1])) == 1
+    with pytest.raises(InputError, match="the model's output for sequence 2 is not finite: look for extreme values"):
+        predict_proba(model, given)
+
+
 @pytest.mark.parametrize("texts", [[""], ["a", " "], [["a"], []], [[], ["a"]]])
 def test_an_empty_text(make_model: MakeModel, texts: Any) -> None:
     model = make_model(Classify(WORDS, ("x", "y")))

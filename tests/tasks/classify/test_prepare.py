@@ -118,9 +118,45 @@ def test_settings_that_do_not_fit_the_data() -> None:
         make_task(tagged, Settings(tokens="subwords"))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"vocabulary": "none.txt"},
+        {"tokens": "characters"},
+        {"vocabulary_size": 3},
+        {"least_count": 1},
+        {"lower": False},
+    ],
+)
+def test_what_is_for_texts_is_refused_for_series(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(given))} is .*, but the data are series: it is for texts"):
+        make_task(as_examples(np.eye(2), ["x", "y"]), Settings(**given))
+
+
+def test_a_vocabulary_of_tokens_has_a_size_too() -> None:
+    tagged = as_examples([["a", "b", "a"]], [["x", "y", "x"]])
+    assert make_task(tagged, Settings(tokens="characters", vocabulary_size=1)).input == Characters(("a",))
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (["a", "b\ud800"], ["x", "y"], r"sequence 2 has \\ud800, a lone surrogate"),
+        ([["a", "b"], ["\udcff"]], ["x", "y"], r"sequence 2 has \\udcff, a lone surrogate"),
+        (["a a", "b b"], ["x", "y\ud800"], r"a label has \\ud800, a lone surrogate"),
+    ],
+)
+def test_half_characters(X: Any, y: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_task(as_examples(X, y), ONE)
+    if y[1] == "y":
+        with pytest.raises(InputError, match=message):
+            encode_inputs(as_examples(X), Classify(Words(("a",)), ("x", "y")))
+
+
 def test_data_of_another_kind_than_the_models() -> None:
     text = make_task(as_examples(["a a", "b b"], ["x", "y"]), ONE)
-    numbers = make_task(as_examples(np.eye(2), ["x", "y"]), ONE)
+    numbers = make_task(as_examples(np.eye(2), ["x", "y"]), Settings())
     with pytest.raises(InputError, match="the data are series of numbers, but the model reads text"):
         encode_inputs(as_examples(np.eye(2)), text)
     with pytest.raises(InputError, match="the data are text, but the model reads series"):
@@ -176,6 +212,11 @@ def test_what_is_held_back() -> None:
         (lambda: Settings(lower=1), "lower is 1, expected True or False"),  # type: ignore[arg-type]
         (lambda: Settings(longest=-1), "longest is -1"),
         (lambda: Settings(vocabulary=3), "vocabulary is 3, expected the path"),  # type: ignore[arg-type]
+        (lambda: Settings(vocabulary="v", vocabulary_size=9), "vocabulary_size is 9, but vocabulary names a file"),
+        (lambda: Settings(vocabulary="v", least_count=1), "least_count is 1, but vocabulary names a file"),
+        (lambda: Settings(tokens="subwords", least_count=3), "least_count is 3, but tokens is 'subwords'"),
+        (lambda: Settings(tokens="characters", lower=False), "lower is False, but tokens is 'characters'"),
+        (lambda: Trainer(refit=True, validation=0), "refit is True, but validation is 0"),
         (lambda: Settings(trainer=Optimiser()), r"expected Trainer\(…\)"),  # type: ignore[arg-type]
         (lambda: Architecture(pooling="sum"), "pooling is 'sum', expected one of 'last', 'max', 'mean', 'attention'"),
         (lambda: Architecture(hidden_size=2.5), "hidden_size is 2.5"),  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,8 +40,6 @@ def test_parameters_are_as_they_were_given() -> None:
 
 def test_clone() -> None:
     """What sklearn.base.clone does, step by step: the constructor keeps what it is given, and copies compare equal."""
-    import copy
-
     given = Forecaster(6, quantiles=(0.2, 0.5), architecture=Architecture(8))
     params = {name: copy.deepcopy(value) for name, value in given.get_params(deep=False).items()}
     clone = type(given)(**params)
@@ -75,6 +75,8 @@ def test_fit_predict_backtest(make_columns: Columns) -> None:
     assert forecaster.fit(columns) is forecaster
     again = Forecaster(6, **QUICK).fit(columns).predict()
     np.testing.assert_array_equal(forecaster.predict()["q0.9"], again["q0.9"])
+    for copied in (pickle.loads(pickle.dumps(forecaster)), copy.deepcopy(forecaster)):
+        np.testing.assert_array_equal(copied.predict()["q0.9"], again["q0.9"])
     model = forecaster.model_
     report = forecaster.backtest(columns, windows=2, step=3)
     assert forecaster.model_ is model

@@ -16,6 +16,8 @@ def test_read_text(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"\xef\xbb\xbfgr\xc3\xbcn\r\nblau\n")
     assert read_text(path) == "grün\nblau\n"
+    path.write_bytes(b"unix\nold mac\rdos\r\n\rend")
+    assert read_text(path) == "unix\nold mac\ndos\n\nend"
     path.write_bytes("grün".encode("latin-1"))
     assert read_text(path, "latin-1") == "grün"
     assert as_text(["rot", path, "blau"], "latin-1") == "rotgrünblau"
@@ -26,8 +28,30 @@ def test_wrong_encoding_names_the_byte(tmp_path: Path) -> None:
     path.write_bytes("abc grün".encode("latin-1"))
     with pytest.raises(InputError, match=r"text\.txt' is not utf-8: byte 0xfc at offset 6 .*--encoding"):
         read_text(path)
-    with pytest.raises(InputError, match="encoding is 'klingon'"):
-        read_text(path, "klingon")
+    for unknown in ("klingon", "undefined", "rot13", "hex"):
+        with pytest.raises(InputError, match=f"encoding is '{unknown}'"):
+            read_text(path, unknown)
+    path.write_bytes(b"\xef\xbb\xbfab\xfc")
+    with pytest.raises(InputError, match="is not utf-8: byte 0xfc at offset 5 "):
+        read_text(path)
+    path.write_bytes(b"a sentence with no punycode-!!")
+    with pytest.raises(InputError, match="text.txt' is not punycode: "):
+        read_text(path, "punycode")
+    path.write_bytes(rb"half \ud800")
+    with pytest.raises(InputError, match="half a surrogate pair at character 5"):
+        read_text(path, "unicode_escape")
+
+
+def test_a_file_name_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my plays").write_text("To be", encoding="utf-8")
+    for name in ("my plays", "not-there.txt", "plays/Hamlet.TXT"):
+        with pytest.raises(InputError, match="name of a file: pathlib.Path"):
+            as_text(name)
+    with pytest.raises(InputError, match="name of a file"):
+        as_text([Path("my plays"), "poems.md"])
+    for text in ("my", "I opened plays.txt", "plays.txt\n", "." * 4000 + ".txt", str(tmp_path)):
+        assert as_text(text) == text
 
 
 def test_no_text(tmp_path: Path) -> None:

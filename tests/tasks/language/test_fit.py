@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -220,3 +222,19 @@ def test_how_long(trainer: Trainer, steps: int) -> None:
 def test_a_text_too_short(text: str) -> None:
     with pytest.raises(InputError, match="32 streams with a window of 100 need 3,200"):
         fit(text[:3000], Settings(), progress=False)
+
+
+def test_metrics_go_to_a_file(text: str, small: Settings, tmp_path: Path) -> None:
+    quick = replace(small, trainer=replace(small.trainer, steps=3))
+    fitted = fit(text, quick, progress=False, metrics=tmp_path / "rows.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["loss"] for row in rows] == [row["loss"] for row in fitted.history]
+    fit(text, quick, progress=False, metrics=str(tmp_path / "rows.jsonl"))
+    with pytest.raises(InputError, match="expected a file in a folder that exists"):
+        fit(text, quick, progress=False, metrics=tmp_path / "no" / "rows.jsonl")
+
+
+def test_a_fitted_language_model_is_pickled_with_its_text(characters: LanguageModel) -> None:
+    again = pickle.loads(pickle.dumps(characters))
+    assert "".join(again.generate("ein", 20, seed=2)) == "".join(characters.generate("ein", 20, seed=2))
+    assert again.evaluate().to_json() == characters.evaluate().to_json()

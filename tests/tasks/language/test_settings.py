@@ -28,7 +28,7 @@ from grus.tasks.language import Architecture, Dropout, Optimiser, Settings, Trai
         (Optimiser, {"schedule": "steps"}, "schedule is 'steps'"),
         (Optimiser, {"batch_size": 4, "accumulate": 5}, "accumulate is 5, but the batch has 4"),
         (Trainer, {"epochs": 1, "steps": 5}, "epochs is 1 and steps is 5"),
-        (Trainer, {"precision": "float16"}, "precision is 'float16'"),
+        (Optimiser, {"precision": "float16"}, "precision is 'float16'"),
         (Trainer, {"seed": -1}, "seed is -1"),
     ],
 )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +19,18 @@ from grus.tasks.classify.predict import predict_proba, task_of
 from grus.tasks.classify.prepare import classes_of
 from grus.tasks.classify.report import Report
 from grus.tasks.classify.settings import Architecture, Optimiser, Settings, Trainer
+from grus.tasks.params import Parameters
 
 __all__ = ["Classifier"]
 
 
-class Classifier:
+class Classifier(Parameters):
     """Classes of texts or numeric series, one a sequence or one a step, by a GRU.
 
     The parameters are those of :class:`Settings`; ``fit`` checks them. X is a list of str, of lists of str (texts cut
     into tokens), or of arrays [T, channels]; or an array [N, T, channels] or [N, T]. y has a label for each, or a list
-    of one a step. scikit-learn's ``cross_val_score``, ``GridSearchCV`` and ``Pipeline`` take it.
+    of one a step. scikit-learn's ``cross_val_score``, ``GridSearchCV`` and ``Pipeline`` take it, and a search reaches
+    what is within a parameter by a name such as ``architecture__hidden_size``.
 
     After ``fit``: ``model_``, the trained :class:`grus.Model`, and ``classes_``, the labels in the order of the
     probabilities (after :meth:`load` as text).
@@ -38,6 +39,7 @@ class Classifier:
     >>> classifier.predict(["a text", "another"])  # doctest: +SKIP
     """
 
+    kinds: ClassVar[type[Any]] = Settings
     _estimator_type = "classifier"  # for scikit-learn before 1.6
 
     model_: Model
@@ -66,23 +68,10 @@ class Classifier:
         self.optimiser = optimiser
         self.trainer = trainer
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name, as they were given."""
-        return {name: getattr(self, name) for name in _parameters()}
-
-    def set_params(self, **params: Any) -> Classifier:
-        """Change parameters by name. Raises InputError for one that does not exist."""
-        unknown = sorted(set(params) - set(_parameters()))
-        if unknown:
-            raise InputError(f"Classifier has no parameter {unknown[0]!r}; it has {', '.join(_parameters())}")
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
     @property
     def settings(self) -> Settings:
         """The parameters, checked. Raises InputError that names the one that is wrong."""
-        return Settings(**{name: value for name, value in self.get_params().items() if value is not None})
+        return Settings(**{name: value for name, value in self.get_params(deep=False).items() if value is not None})
 
     def fit(self, X: Any, y: Any = None, *, progress: bool = False) -> Classifier:
         """Train on the sequences X with the labels y (X may be Examples, with labels) and return self.
@@ -156,12 +145,3 @@ class Classifier:
             classifier_tags=utils.ClassifierTags(),
             input_tags=utils.InputTags(two_d_array=True, three_d_array=True, string=True, allow_nan=True),
         )
-
-    def __repr__(self) -> str:
-        plain = inspect.signature(Classifier).parameters
-        changed = [f"{n}={v!r}" for n, v in self.get_params().items() if repr(v) != repr(plain[n].default)]
-        return f"Classifier({', '.join(changed)})"
-
-
-def _parameters() -> list[str]:
-    return list(inspect.signature(Classifier).parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from grus.session import Session
 from grus.spec import Classify
 from grus.tasks.classify import metrics
 from grus.tasks.classify.examples import Examples, as_examples
-from grus.tasks.classify.predict import Runner, run_all, task_of
+from grus.tasks.classify.predict import Runner, check_finite, run_all, task_of
 from grus.tasks.classify.prepare import encode_inputs, encode_labels
 from grus.tasks.classify.report import Report
 
@@ -35,8 +36,9 @@ def evaluate(
     """The model's errors on labelled ``data`` (Examples, or a path), and beside it those of simpler classifiers.
 
     train: the data the model was fitted to, which baselines learn from: the most frequent class, for texts logistic
-    regression on TF-IDF weights, for series the nearest neighbour and MiniROCKET (``grus.tasks.baselines``); without
-    it there is the most frequent class of ``data``. others: probabilities of other classifiers, a row each.
+    regression on TF-IDF weights, for series, standardised as the model reads them, the nearest neighbour and MiniROCKET
+    (``grus.tasks.baselines``); without it there is the most frequent class of ``data``. others: probabilities of other
+    classifiers, a row each.
 
     The columns: accuracy; macro F1, the mean over the classes; log loss of the probabilities in nats, and their
     expected calibration error; how many sequences, or steps where these have labels. Raises InputError for labels the
@@ -45,10 +47,9 @@ def evaluate(
     task, examples = task_of(model), as_examples(data)
     x = encode_inputs(examples, task)
     truth = np.concatenate(encode_labels(examples, task, x))
-    outputs = np.concatenate(run_all(session or Session(model), x, task))
-    p = metrics.softmax(outputs, task.temperature)
-    if not np.isfinite(p).all():
-        raise InputError("the model's output is not finite for these data: look for extreme values")
+    outputs = run_all(session or Session(model), x, task)
+    check_finite(outputs, examples)
+    p = metrics.softmax(np.concatenate(outputs), task.temperature)
     rows = [_row("GRU", truth, p.argmax(axis=1), len(task.classes), p)]
     for name, given in (others or {}).items():
         other = np.concatenate(given)
@@ -106,7 +107,8 @@ def _baselines(task: Classify, test: Examples, train: Examples | None) -> list[t
     if train.kind != test.kind:
         raise InputError(f"train holds {train.kind}, but the data to evaluate on {test.kind}")
     if test.kind == "series":
-        series = [_filled(train, i) for i in range(len(train))], [_filled(test, i) for i in range(len(test))]
+        whole = replace(task, longest=0)  # how many steps the network reads is no limit of theirs
+        series = encode_inputs(train, whole), encode_inputs(test, whole)
         found.append(("1-nearest neighbour", lambda: ids(baselines.nearest_neighbour(series[0], learned, series[1]))))
         found.append(("MiniROCKET", lambda: ids(baselines.minirocket(series[0], learned, series[1]))))
     else:
@@ -124,12 +126,6 @@ def _flat(examples: Examples) -> list[str]:
     if examples.labelled == "step":
         return [str(label) for row in examples.labels for label in row]
     return [str(label) for label in examples.labels]
-
-
-def _filled(examples: Examples, index: int) -> NDArray[np.float64]:
-    """A series with 0 for missing values, which the baselines do not take."""
-    values: NDArray[np.float64] = examples.inputs[index]
-    return np.where(np.isnan(values), 0.0, values)
 
 
 def _texts(examples: Examples) -> list[str]:

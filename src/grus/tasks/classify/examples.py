@@ -93,7 +93,8 @@ def is_missing(value: object) -> bool:
 
 
 def _listed(name: str, given: Any) -> list[Any]:
-    if isinstance(given, (str, bytes)) or not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
+    single = isinstance(given, (str, bytes)) or (isinstance(given, np.ndarray) and not given.ndim)
+    if single or not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
         raise InputError(f"{name} is a {type(given).__name__}, expected a sequence with one entry for each sequence")
     if hasattr(given, "to_numpy"):  # a column or a frame, of pandas or another
         given = given.to_numpy()
@@ -163,6 +164,8 @@ def _steps(row: Any, examples: Examples, index: int) -> list[Any]:
     if not isinstance(row, (list, tuple, np.ndarray)):
         raise InputError(f"y[{index}] is {row!r}, but y[0] has a label for each step")
     labels = [_plain(label) for label in row]
+    if any(isinstance(label, (list, tuple, np.ndarray)) for label in labels):
+        raise InputError(f"y[{index}] is {_shown(row)}, expected one label for each step")
     steps = len(examples.inputs[index])
     if len(labels) != steps:
         raise InputError(f"y[{index}] has {len(labels)} labels, but X[{index}] has {steps} steps")

@@ -114,6 +114,8 @@ class _Table:
         value = self.columns[names.label][row]
         if is_missing(value) or not str(value).strip():
             raise InputError(f"{self.place(row)}: {names.label} is empty, expected a label")
+        if isinstance(value, (dict, list, tuple, np.ndarray)):
+            raise InputError(f"{self.place(row)}: {names.label} is {str(value)[:60]}, expected one label")
         return str(value).strip()
 
 

@@ -24,13 +24,14 @@ from grus.spec import GRU, Block, Characters, Classify, Mean, Spec
 from grus.tasks.classify.chain import make_chain
 from grus.tasks.classify.examples import as_examples
 from grus.tasks.classify.metrics import accuracy, log_loss, softmax, temperature
-from grus.tasks.classify.predict import batches, padded
+from grus.tasks.classify.predict import batches, check_finite, padded
 from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, make_task
 from grus.tasks.classify.settings import Settings
 from grus.tasks.classify.split import hold_back
 from grus.torch import init
 from grus.torch.layer import GRU as Layer
 from grus.torch.network import Network, Regularisation
+from grus.torch.peers import spread_lstm_
 from grus.training import distributed
 from grus.training.checkpoint import Journal
 from grus.training.interrupt import Interrupt
@@ -75,7 +76,9 @@ class Trained:
 
     def predict_proba(self, X: Any) -> list[NDArray[np.float64]]:
         """Probabilities of each sequence, [1, classes] or [T, classes], computed by PyTorch."""
-        output = _mean_output(self.networks, encode_inputs(as_examples(X), self.task), self.task)
+        examples = as_examples(X)
+        output = _mean_output(self.networks, encode_inputs(examples, self.task), self.task)
+        check_finite(output, examples)
         return [softmax(logits, self.task.temperature) for logits in output]
 
 
@@ -203,10 +206,12 @@ class _Training:
 
 
 def spread(network: Network) -> None:
-    """Let every GRU begin with orthogonal recurrent matrices and its units with time scales of every kind."""
+    """Let every GRU, or LSTM, begin with orthogonal recurrent matrices and its units with time scales of every kind."""
     for module in network.modules():
         if isinstance(module, (Layer, torch.nn.GRU)):
             init.uniform_gate_(init.orthogonal_(module))
+        elif isinstance(module, torch.nn.LSTM):
+            spread_lstm_(module)
 
 
 def _optimisation(settings: Settings, steps: int) -> Optimisation:

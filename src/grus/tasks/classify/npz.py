@@ -29,11 +29,15 @@ def read_npz(path: str | os.PathLike[str]) -> Examples:
             arrays = {key: file[key] for key in file.files if key in ("X", "y", "lengths")}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{name} is not an .npz file of plain arrays, or is damaged: {error}") from None
+    except MemoryError as error:  # as the shape in a damaged header may say
+        raise InputError(f"{name} does not fit into memory: {error}") from None
     if "X" not in arrays:
         raise InputError(f"{name} has no array 'X'")
     X, y, lengths = arrays["X"], arrays.get("y"), arrays.get("lengths")
     if X.dtype.kind not in "biuf" or X.ndim not in (2, 3):
         raise InputError(f"{name}: X is {X.dtype}{X.shape}, expected numbers (N, T, C), (N, T) or (Σ lengths, C)")
+    if y is not None and y.ndim not in (1, 2):
+        raise InputError(f"{name}: y is {y.dtype}{y.shape}, expected labels (N,), (N, T) or (Σ lengths,)")
     try:
         return _series(X, y) if lengths is None else _unequal(X, y, lengths)
     except InputError as error:
@@ -47,17 +51,17 @@ def _series(X: NDArray[Any], y: NDArray[Any] | None) -> Examples:
 def _unequal(X: NDArray[Any], y: NDArray[Any] | None, lengths: NDArray[Any]) -> Examples:
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not lengths.size or int(lengths.min()) < 0:
         raise InputError(f"lengths is {lengths.dtype}{lengths.shape}, expected integers (N,) of at least 0")
-    ends = np.cumsum(lengths, dtype=np.int64)
-    joined = X.ndim == 2 and len(X) == ends[-1]
-    if not joined and (len(X) != len(lengths) or int(lengths.max()) > X.shape[1]):
-        raise InputError(f"X has the shape {X.shape}, which the lengths of {len(lengths)} series do not fit")
+    sizes = lengths.tolist()  # as Python's integers, whose sum cannot overflow
+    joined = X.ndim == 2 and len(X) == sum(sizes)
+    if not joined and (len(X) != len(sizes) or max(sizes) > X.shape[1]):
+        raise InputError(f"X has the shape {X.shape}, which the lengths of {len(sizes)} series do not fit")
 
-    def cut(values: NDArray[Any]) -> list[Any]:
+    def cut(values: NDArray[Any], joined: bool) -> list[Any]:
         if joined:
-            return np.split(values, ends[:-1])
-        return [row[:length] for row, length in zip(values, lengths.tolist(), strict=True)]
+            return np.split(values, np.cumsum(sizes)[:-1])
+        return [row[:length] for row, length in zip(values, sizes, strict=True)]
 
     if y is not None and y.shape[:1] != (len(lengths),) and not (joined and y.shape == (len(X),)):
         raise InputError(f"y has the shape {y.shape}, expected a label for each series ({len(lengths)},) or step")
     each = y is not None and (y.ndim == 2 or (joined and len(y) == len(X) != len(lengths)))
-    return as_examples(cut(X), cut(y) if each and y is not None else y)
+    return as_examples(cut(X, joined), cut(y, y.ndim == 1) if each and y is not None else y)

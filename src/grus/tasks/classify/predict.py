@@ -12,11 +12,11 @@ from grus.errors import InputError
 from grus.model import Model
 from grus.session import Session
 from grus.spec import Classify
-from grus.tasks.classify.examples import as_examples
+from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.metrics import softmax
 from grus.tasks.classify.prepare import encode_inputs
 
-__all__ = ["Runner", "batches", "padded", "predict", "predict_proba", "run_all", "task_of"]
+__all__ = ["Runner", "batches", "check_finite", "padded", "predict", "predict_proba", "run_all", "task_of"]
 
 ROWS = 256  # sequences run at once
 STEPS = 1 << 16  # and steps of them, with their padding
@@ -57,13 +57,21 @@ def predict_proba(
 ) -> NDArray[np.float64] | list[NDArray[np.float64]]:
     """The probabilities [N, classes] of the sequences of ``X``, or a list of [T, classes] where the model gives those.
 
-    Raises InputError for data of another kind than the model's, and for an empty sequence.
+    Raises InputError for data of another kind than the model's, for an empty sequence, and for one whose output is not
+    finite.
     """
-    task = task_of(model)
-    x = encode_inputs(as_examples(X), task)
-    outputs = run_all(session or Session(model), x, task)
+    task, examples = task_of(model), as_examples(X)
+    outputs = run_all(session or Session(model), encode_inputs(examples, task), task)
+    check_finite(outputs, examples)
     found = [softmax(output, task.temperature) for output in outputs]
     return found if task.labels == "step" else np.concatenate(found)
+
+
+def check_finite(outputs: Sequence[Single], examples: Examples) -> None:
+    """Raise InputError that names the first sequence whose output is infinite or NaN."""
+    for i, output in enumerate(outputs):
+        if not np.isfinite(output).all():
+            raise InputError(f"the model's output for {examples.place(i)} is not finite: look for extreme values")
 
 
 def run_all(session: Runner, x: Sequence[Single], task: Classify) -> list[Single]:

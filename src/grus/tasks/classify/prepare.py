@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.spec import Characters, Classify, Numeric, Series, Subwords, Words
 from grus.task import Text
-from grus.tasks.classify.examples import Examples, channel_names
+from grus.tasks.classify.examples import LARGEST, Examples, channel_names
 from grus.tasks.classify.settings import Settings
+from grus.tasks.columns import lone_surrogate
 from grus.text import encode, encode_tokens, learn_characters, learn_subwords, learn_words, read_vocabulary
 
 __all__ = ["Encoded", "check_alike", "classes_of", "encode_inputs", "encode_labels", "make_task"]
@@ -65,9 +66,14 @@ def make_task(examples: Examples, settings: Settings) -> Classify:
     Raises InputError for labels of one class, empty sequences, channels without a number, texts without a word.
     """
     classes = tuple(str(label) for label in classes_of(examples))
+    for name in classes:
+        _check_unicode(name, "a label")
     if examples.labelled == "step" and settings.longest:
         raise InputError("longest is for one label a sequence: where every step has one, every step is read")
     if examples.kind == "series":
+        given = settings.of_text()
+        if given:
+            raise InputError(f"{given[0]} is {getattr(settings, given[0])!r}, but the data are series: it is for texts")
         return Classify(_scales(examples), classes, examples.labelled, longest=settings.longest or 0)
     longest = LONGEST if settings.longest is None else settings.longest
     task = Classify(
@@ -116,7 +122,8 @@ def _vocabulary(examples: Examples, settings: Settings) -> Text:
 def _token_vocabulary(texts: Sequence[list[str]], settings: Settings) -> Words | Characters:
     """Of text that is cut already; a token may hold what the rules of ``grus.text`` would cut further."""
     if settings.tokens == "characters":
-        return learn_characters(token for tokens in texts for token in tokens if len(token) == 1)
+        single = (token for tokens in texts for token in tokens if len(token) == 1)
+        return learn_characters(single, settings.vocabulary_size)
     counts: dict[str, int] = {}
     for tokens in texts:
         for token in tokens:
@@ -133,14 +140,17 @@ def _token_vocabulary(texts: Sequence[list[str]], settings: Settings) -> Words |
 def encode_inputs(examples: Examples, task: Classify) -> list[Single]:
     """What the network reads of each sequence, [T, features]: an id a step, or the standardised channels.
 
-    Raises InputError for another kind of data than the task's, for other channels, and for an empty sequence.
+    Raises InputError for another kind of data than the task's, for other channels, for an empty sequence, and for a
+    number so far from the training data's that float32 overflows.
     """
     longest = task.longest or None
     if isinstance(task.input, Series):
         examples = _in_order(examples, task.input)
         mean, std = (np.array([getattr(c, name) for c in task.input.channels]) for name in ("mean", "std"))
         _check_numbers(examples)
-        scaled = [(values[:longest] - mean) / std for values in examples.inputs]
+        with np.errstate(over="ignore"):
+            scaled = [(values[:longest] - mean) / std for values in examples.inputs]
+        _check_range(scaled, examples)
         return [np.where(np.isnan(values), 0.0, values).astype(np.float32) for values in scaled]
     if examples.kind == "series":
         raise InputError("the data are series of numbers, but the model reads text")
@@ -218,6 +228,25 @@ def _check_numbers(examples: Examples) -> None:
             raise InputError(f"{examples.place(i)} {what}")
 
 
+def _check_range(scaled: Sequence[NDArray[np.float64]], examples: Examples) -> None:
+    for i, values in enumerate(scaled):
+        wild = np.argwhere(np.abs(values) > LARGEST)
+        if len(wild):
+            step, channel = wild[0].tolist()
+            raise InputError(
+                f"{examples.place(i)}, step {step + 1}: {examples.channels[channel]} is "
+                f"{examples.inputs[i][step, channel]:g}, {values[step, channel]:.0e} standard deviations from the mean "
+                "of the training data: too far for float32"
+            )
+
+
 def _check_text(given: str | list[str], examples: Examples, index: int) -> None:
     if not given or (isinstance(given, str) and given.isspace()):
         raise InputError(f"{examples.place(index)} is empty: it has no words, so there is nothing to classify")
+    _check_unicode(given if isinstance(given, str) else "".join(given), examples.place(index))
+
+
+def _check_unicode(text: str, where: str) -> None:
+    surrogate = lone_surrogate(text)
+    if surrogate:
+        raise InputError(f"{where} has {surrogate}, a lone surrogate: half a character, which no file can hold")

@@ -133,6 +133,8 @@ class Trainer:
             self, "validation", "dropout", "word_dropout", "input_dropout", "average", "label_smoothing"
         )  # fmt: skip
         _flags(self, "refit")
+        if self.refit and not self.validation:
+            raise InputError("refit is True, but validation is 0: nothing is held back to find the best epoch by")
         _choice(self, "class_weights", "balanced", None)
         _choice(self, "initial", "uniform", "spread")
 
@@ -142,10 +144,13 @@ class Settings:
     """All that training needs beside the data.
 
     tokens: what a step of a text is: "words", "characters", or "subwords" (byte-pair encoding). Of text in tokens each
-        is a step, looked up as one of words. Without use for series.
-    vocabulary_size: different ones at most. least_count: of words, how often one must occur. lower: in lower case.
+        is a step, looked up as one of words.
+    vocabulary_size: different ones at most. least_count: of words, how often one must occur. lower: them in lower case.
     vocabulary: a file to take instead of learning one (see ``grus.text.read_vocabulary``).
     longest: the steps of a sequence that are read; 0 for all, None for at most 1,000 of a text and all of a series.
+
+    What would have no effect is refused where it is not the default: least_count or lower of what is not words,
+    vocabulary_size or least_count beside a vocabulary, any of the first five for series.
     """
 
     tokens: str = "words"
@@ -164,6 +169,7 @@ class Settings:
         _flags(self, "lower")
         if self.vocabulary is not None:
             _set(self, "vocabulary", _path(self.vocabulary))
+        self._check_text()
         if self.longest is not None:
             _integers(self, 0, "longest")
         for name, kind in (("architecture", Architecture), ("optimiser", Optimiser), ("trainer", Trainer)):
@@ -174,6 +180,24 @@ class Settings:
                 "pooling is 'last' in both directions, but backwards the last step is read first and knows no other: "
                 "read forward alone (bidirectional=False), or take 'max', 'mean' or 'attention'"
             )
+
+    def of_text(self) -> list[str]:
+        """The names of what is set to something else than its default and is for texts alone."""
+        names = ("tokens", "vocabulary_size", "least_count", "lower", "vocabulary")
+        return [name for name in names if getattr(self, name) != type(self).__dataclass_fields__[name].default]
+
+    def _check_text(self) -> None:
+        """Refuse what would have no effect beside the other settings of text."""
+        given = self.of_text()
+        words = self.tokens == "words"
+        for name, useless, why in (
+            ("vocabulary_size", self.vocabulary is not None, "vocabulary names a file to take as it is"),
+            ("least_count", self.vocabulary is not None, "vocabulary names a file to take as it is"),
+            ("least_count", not words, f"tokens is {self.tokens!r}: only words are left out where they are rare"),
+            ("lower", not words, f"tokens is {self.tokens!r}, which always tell capitals apart"),
+        ):
+            if useless and name in given:
+                raise InputError(f"{name} is {getattr(self, name)!r}, but {why}: leave {name} out")
 
 
 def _path(given: Any) -> str:

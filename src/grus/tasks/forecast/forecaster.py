@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +15,12 @@ from grus.tasks.forecast.predict import predict, task_of
 from grus.tasks.forecast.report import Report
 from grus.tasks.forecast.settings import Architecture, Optimiser, Settings, Trainer
 from grus.tasks.forecast.table import Table, as_table
+from grus.tasks.params import Parameters
 
 __all__ = ["Forecaster"]
 
 
-class Forecaster:
+class Forecaster(Parameters):
     """One GRU for all series of a table: forecasts ``horizon`` steps ahead, with quantiles.
 
     The parameters are those of :class:`Settings`; they are checked by ``fit``. Data is a path, a DataFrame, a dict of
@@ -31,6 +31,7 @@ class Forecaster:
     >>> forecaster.predict().write("forecast.csv")  # doctest: +SKIP
     """
 
+    kinds = Settings
     model_: Model
 
     def __init__(
@@ -62,23 +63,10 @@ class Forecaster:
         self.optimiser = optimiser
         self.trainer = trainer
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name, as they were given."""
-        return {name: getattr(self, name) for name in _parameters()}
-
-    def set_params(self, **params: Any) -> Forecaster:
-        """Change parameters by name. Raises InputError for one that does not exist."""
-        unknown = sorted(set(params) - set(_parameters()))
-        if unknown:
-            raise InputError(f"Forecaster has no parameter {unknown[0]!r}; it has {', '.join(_parameters())}")
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
     @property
     def settings(self) -> Settings:
         """The parameters, checked. Raises InputError that names the one that is wrong."""
-        given = {name: value for name, value in self.get_params().items() if value is not None}
+        given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
         return Settings(**given)
 
     def fit(self, df: Any, *, progress: bool = False) -> Forecaster:
@@ -146,13 +134,3 @@ class Forecaster:
                 "predict needs the series to forecast: a loaded Forecaster does not keep what it was fitted to"
             )
         return self._table if df is None else df
-
-    def __repr__(self) -> str:
-        plain = inspect.signature(Forecaster).parameters
-        shown = {name: repr(value) for name, value in self.get_params().items()}  # arrays do not compare to one truth
-        changed = [f"{n}={text}" for n, text in shown.items() if n == "horizon" or text != repr(plain[n].default)]
-        return f"Forecaster({', '.join(changed)})"
-
-
-def _parameters() -> list[str]:
-    return list(inspect.signature(Forecaster).parameters)

@@ -12,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.tasks.columns import check_encoding
 from grus.tasks.language.settings import Settings
 
 __all__ = ["Split", "Streams", "Window", "as_text", "read_text", "split"]
+
+ENDINGS = (".txt", ".text", ".md")
+LONGEST_NAME = 255  # characters
 
 Ids = NDArray[np.int64]
 
@@ -25,36 +29,50 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
     Raises InputError for an empty file, for one in another encoding (with the first byte that says so), and for an
     encoding that does not exist; OSError where the file cannot be read.
     """
+    codec = check_encoding(encoding)
     name, data = os.fspath(path), Path(path).read_bytes()
     try:
-        text = data.decode(encoding)
-    except LookupError:
-        raise InputError(f"encoding is {encoding!r}, which Python does not know: utf-8, latin-1, cp1252, …") from None
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{data[error.start]:02x} at offset {error.start:,}"
+        text = data.decode(codec)
+    except UnicodeError as error:
         raise InputError(
-            f"{name!r} is not {encoding}: {found} ({error.reason}); give its encoding (--encoding latin-1, …)"
+            f"{name!r} is not {encoding}: {_reason(error, data)}; give its encoding (--encoding latin-1, …)"
         ) from None
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not text:
         raise InputError(f"{name!r} is empty, expected a text")
-    return text
+    return _unicode(text)
+
+
+def _reason(error: UnicodeError, data: bytes) -> str:
+    if not isinstance(error, UnicodeDecodeError):  # not every codec tells where
+        return str(error)
+    offset = error.start + len(data) - len(error.object)  # it does not count a byte order mark
+    return f"byte 0x{error.object[error.start]:02x} at offset {offset:,} ({error.reason})"
 
 
 def as_text(data: Any, encoding: str = "utf-8") -> str:
     """One text: a str is the text itself, a Path a file to read, and a list of these is joined in its order.
 
-    Raises InputError as :func:`read_text` does, for an empty text, and for anything else.
+    Raises InputError as :func:`read_text` does, for an empty text, for a str that is the name of a file, and for
+    anything else.
     """
     if isinstance(data, str):
         if not data:
             raise InputError("the text is empty")
+        if _names_a_file(data):
+            raise InputError(f"the text is {data!r}, the name of a file: pathlib.Path({data!r}) reads the file")
         return _unicode(data)
     if isinstance(data, os.PathLike):
         return read_text(data, encoding)
     if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray)) and data:
         return "".join(as_text(one, encoding) for one in data)
     raise InputError(f"text is a {type(data).__name__}, expected a str, a pathlib.Path of a file, or a list of these")
+
+
+def _names_a_file(text: str) -> bool:
+    if len(text) > LONGEST_NAME or not text.isprintable():
+        return False
+    return os.path.isfile(text) or (text.lower().endswith(ENDINGS) and " " not in text)
 
 
 def _unicode(text: str) -> str:

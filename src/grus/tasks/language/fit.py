@@ -77,7 +77,7 @@ def fit(
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    metrics: Metrics | None = None,
+    metrics: Metrics | str | os.PathLike[str] | None = None,
     device: str = "cpu",
 ) -> Fitted:
     """A model trained on a text: a str, a pathlib.Path of a file, or a list of these.
@@ -85,8 +85,8 @@ def fit(
     progress: tell on stderr how far it is. checkpoint: a file to go on from after an interruption, written every 20
     seconds and when SIGINT or SIGTERM ends the training; it is left in place for the caller to delete once the model
     is safe. resume: go on from it; with the same number of threads the weights are the same to the bit as without
-    the interruption. metrics: a record of what is measured. device: "cpu" or "cuda". Under torchrun every process
-    reads ``batch_size`` streams of its own.
+    the interruption. metrics: a file of JSON lines of what is measured, or a :class:`grus.training.metrics.Metrics`.
+    device: "cpu" or "cuda". Under torchrun every process reads ``batch_size`` streams of its own.
 
     Raises InputError for a text or settings that do not fit, and for a checkpoint of others; what ends a training,
     :func:`grus.training.loop.train` says.
@@ -105,13 +105,15 @@ def fit_network(
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    metrics: Metrics | None = None,
+    metrics: Metrics | str | os.PathLike[str] | None = None,
     device: str = "cpu",
 ) -> Trained:
     """As :func:`fit`, with ``recurrent`` modules in the place of the GRUs, as :class:`grus.torch.network.Network`
     takes them. ``spec`` is then that of the model with GRUs, and the network cannot become one.
     """
     processes = distributed.start(device)
+    if metrics is not None and not isinstance(metrics, Metrics):
+        metrics = Metrics(metrics)
     text = as_text(text)
     parts = split(text, settings)
     kind = _vocabulary(parts.train, settings)
@@ -264,7 +266,7 @@ def _optimisation(settings: Settings, epoch_steps: int) -> Optimisation:
         weight_decay=optimiser.weight_decay,
         clip_norm=optimiser.clip,
         schedule=optimiser.schedule,
-        precision=trainer.precision,
+        precision=optimiser.precision,
         validate_every=-(-steps // VALIDATIONS),
         patience=PATIENCE,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -17,11 +16,12 @@ from grus.tasks.language.generate import generate
 from grus.tasks.language.needs import check_torch
 from grus.tasks.language.report import Report
 from grus.tasks.language.settings import Architecture, Dropout, Optimiser, Settings, Trainer
+from grus.tasks.params import Parameters
 
 __all__ = ["LanguageModel"]
 
 
-class LanguageModel:
+class LanguageModel(Parameters):
     """A GRU that says, at every character (or piece of a word) of a text, what comes next.
 
     The parameters are those of :class:`Settings`; they are checked by ``fit``. A text is a str, a pathlib.Path of a
@@ -32,6 +32,7 @@ class LanguageModel:
     >>> "".join(model.generate("To be, ", 200, temperature=0.8, seed=1))  # doctest: +SKIP
     """
 
+    kinds = Settings
     model_: Model
     _session: tuple[Model, Session] | None = None
 
@@ -56,23 +57,10 @@ class LanguageModel:
         self.optimiser = optimiser
         self.trainer = trainer
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name, as they were given."""
-        return {name: getattr(self, name) for name in _parameters()}
-
-    def set_params(self, **params: Any) -> LanguageModel:
-        """Change parameters by name. Raises InputError for one that does not exist."""
-        unknown = sorted(set(params) - set(_parameters()))
-        if unknown:
-            raise InputError(f"LanguageModel has no parameter {unknown[0]!r}; it has {', '.join(_parameters())}")
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
     @property
     def settings(self) -> Settings:
         """The parameters, checked. Raises InputError that names the one that is wrong."""
-        return Settings(**{name: value for name, value in self.get_params().items() if value is not None})
+        return Settings(**{name: value for name, value in self.get_params(deep=False).items() if value is not None})
 
     def fit(self, text: Any, *, progress: bool = False) -> LanguageModel:
         """Train on a text, but for the share ``held_out`` at its end, and return self.
@@ -130,6 +118,10 @@ class LanguageModel:
         loaded.model_ = model
         return loaded
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the session, which is made anew from the model when it is needed."""
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
     def _model(self) -> Model:
         if not hasattr(self, "model_"):
             raise InputError("this LanguageModel is not fitted yet: call fit first, or LanguageModel.load")
@@ -142,12 +134,3 @@ class LanguageModel:
         if not self._split.test:
             raise InputError("evaluate needs a text: held_out was 0, so that fit held nothing back")
         return self._split
-
-    def __repr__(self) -> str:
-        plain = inspect.signature(LanguageModel).parameters
-        changed = [f"{n}={v!r}" for n, v in self.get_params().items() if repr(v) != repr(plain[n].default)]
-        return f"LanguageModel({', '.join(changed)})"
-
-
-def _parameters() -> list[str]:
-    return list(inspect.signature(LanguageModel).parameters)

@@ -91,6 +91,7 @@ class Optimiser:
 
     schedule: what the learning rate does after its warm-up: cosine or linear to zero, or constant.
     accumulate: parts the streams of a step are computed in, one after the other, for less memory.
+    precision: "bfloat16" for products in it, on devices that have it.
     """
 
     learning_rate: float = 5e-3
@@ -99,6 +100,7 @@ class Optimiser:
     clip: float = 0.25
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     accumulate: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         _set(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
@@ -106,6 +108,7 @@ class Optimiser:
         _set(self, "clip", number("clip", self.clip, 0, above=True))
         _integers(self, "batch_size", "accumulate")
         _choice(self, "schedule", SCHEDULES)
+        _choice(self, "precision", PRECISIONS)
         if self.accumulate > self.batch_size:
             raise InputError(f"accumulate is {self.accumulate}, but the batch has {self.batch_size} streams only")
 
@@ -116,19 +119,16 @@ class Trainer:
 
     epochs: times the text is read. steps: updates instead. With neither, ten epochs within 1,500 to 20,000 steps.
     window: tokens the gradient goes back through; the state goes on from window to window.
-    precision: "bfloat16" for products in it, on devices that have it.
     seed: everything random follows from it.
     """
 
     epochs: int | None = None
     steps: int | None = None
     window: int = 100
-    precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
         _integers(self, "epochs", "steps", "window")
-        _choice(self, "precision", PRECISIONS)
         _set(self, "seed", integer("seed", self.seed, 0))
         if self.epochs is not None and self.steps is not None:
             raise InputError(f"epochs is {self.epochs} and steps is {self.steps}, expected one of the two")
