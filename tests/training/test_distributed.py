@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,21 @@ def test_all_but_the_first_write_nothing_and_say_nothing(tmp_path: Path, monkeyp
     assert not journal.due
     journal.finish("a", Result({}, 1, None, []))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_leaving_ends_one_of_several_processes_with_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    distributed.leave(3)
+    assert ended == []
+    monkeypatch.setattr(distributed, "_current", distributed.Processes(0, 2))
+    monkeypatch.setattr(sys, "stdout", Gone())
+    distributed.leave(3)
+    assert ended == [3]
 
 
 def test_torchrun_may_repeat_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,14 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_seed_is_that_of_pytorch() -> None:
+    key = int(np.random.SeedSequence([3, 4]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    torch.manual_seed(key)
+    expected = torch.rand(3)
+    with seeded(3, 4):
+        assert torch.equal(torch.rand(3), expected)
+
+
 @pytest.mark.parametrize("at", [(0, 0), (0, 1), (0, 7), (0, 20), (0, 29), (1, 0), (1, 13)])
 def test_a_broken_run_ends_at_the_same_bits(at: tuple[int, int], tmp_path: Path, unbroken: Model) -> None:
     path = tmp_path / "checkpoint"

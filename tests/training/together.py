@@ -78,11 +78,11 @@ class Labelling:
 
 
 class Reading:
-    """Eight streams of ids, five steps at a time."""
+    """Twelve streams of ids, five steps at a time."""
 
     def __init__(self, batch_size: int, event: str) -> None:
         rank = distributed.current().rank
-        ids = np.random.default_rng(1).integers(0, 7, (5 * STEPS + 1, 8))
+        ids = np.random.default_rng(1).integers(0, 7, (5 * STEPS + 1, 12))
         self.ids = torch.tensor(ids[:, rank * batch_size :][:, :batch_size])
         self.event, _, step = event.partition(":")
         self.at = int(step or -1)
@@ -150,10 +150,10 @@ def fit(folder: Path, batch_size: int, event: str = "") -> dict[str, NDArray[Any
     return weights
 
 
-def refusal(folder: Path) -> str:
-    """What a process is told of a checkpoint that only the first can find to be none."""
+def refusal(path: Path | None, identity: dict[str, Any], *, resume: bool) -> str:
+    """What a process is told of a journal that cannot be."""
     try:
-        Journal.open(folder, {}, resume=True)
+        Journal.open(path, identity, resume=resume)
     except InputError as error:
         return str(error)
     return ""
@@ -164,7 +164,15 @@ def main() -> int:
     folder, batch_size = Path(sys.argv[1]), int(sys.argv[2])
     life = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     processes = distributed.start()
-    ending = {"error": "", "message": "", "refusal": refusal(folder)}
+    last = processes.rank == processes.world - 1
+    ending = {
+        "error": "",
+        "message": "",
+        "no file": refusal(folder, {}, resume=True),  # only the first process looks
+        "other settings": refusal(None, {"data": "abc", "seed": int(last)}, resume=False),
+        "other data": refusal(None, {"data": "abd" if last else "abc"}, resume=False),
+        "other options": refusal(folder / "none" if last else None, {}, resume=last),
+    }
     try:
         weights = fit(folder, batch_size, *sys.argv[3:][life : life + 1])
         if processes.first:
@@ -176,4 +184,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended = main()
+    distributed.leave(ended)
+    sys.exit(ended)

@@ -127,9 +127,12 @@ class _Version(argparse.Action):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status. One of several processes of torchrun ends with it at once."""
+    """Run the command line and return its exit status.
+
+    Without ``arguments``, as the program itself, one of several processes of torchrun ends with that status at once.
+    """
     status = _run(arguments)
-    if "grus.training.distributed" in sys.modules:
+    if arguments is None and "grus.training.distributed" in sys.modules:
         sys.modules["grus.training.distributed"].leave(status)
     return status
 

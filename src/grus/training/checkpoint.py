@@ -107,9 +107,11 @@ class Journal:
         """A new journal, or with ``resume`` the one in the file. Of several processes all must ask.
 
         Raises InputError when a file is there and ``resume`` is not asked for, is not there although it is, is no
-        checkpoint, or belongs to a fit with another identity: the message then says what differs.
+        checkpoint, or belongs to a fit with another identity, or when the processes were not all given the same: the
+        message then says what differs.
         """
         identity = json.loads(json.dumps(identity))
+        _check_agreement(identity | {"resume": bool(resume), "a checkpoint": path is not None})
         if path is None:
             if resume:
                 raise InputError("resume is True, but checkpoint is None: give the path of the checkpoint")
@@ -159,10 +161,24 @@ def _below(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
 
 
 def _compare(path: str, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-    differing = [key for key in wanted | stored if stored.get(key) != wanted.get(key)]
-    if differing:
-        words = ", ".join(
-            "the data are not the same" if key == "data" else f"{key} was {stored.get(key)!r}, is {wanted.get(key)!r}"
-            for key in differing[:3]
-        )
+    words = _differences(stored, wanted, "{} was {!r}, is {!r}")
+    if words:
         raise InputError(f"cannot resume from {path!r}: {words}; make both the same, or delete it to start again")
+
+
+def _check_agreement(mine: dict[str, Any]) -> None:
+    """Raise InputError in every process when one of them was given something else than the first."""
+    first, *others = map(json.loads, distributed.gather(json.dumps(mine).encode()))
+    for rank, other in enumerate(others, 1):
+        words = _differences(first, other, f"{{}} is {{!r}} in process 0, {{!r}} in process {rank}")
+        if words:
+            raise InputError(f"the processes train different things, process {rank} unlike process 0: {words}")
+
+
+def _differences(left: dict[str, Any], right: dict[str, Any], form: str) -> str:
+    """The first three, each put into ``form`` by its name and its two values; "" where there are none."""
+    differing = [key for key in right | left if left.get(key) != right.get(key)]
+    return ", ".join(
+        "the data are not the same" if key == "data" else form.format(key, left.get(key), right.get(key))
+        for key in differing[:3]
+    )

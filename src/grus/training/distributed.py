@@ -9,6 +9,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -86,13 +87,15 @@ def _connect(backend: str) -> None:
 def leave(status: int) -> None:
     """End this process, where it is one of several, with what it has printed and ``status``.
 
-    gloo's threads may outlive the group, and one that drops the last reference to a tensor while the interpreter ends
-    would abort a process whose work is done.
+    A network once wrapped for the reduction of its gradients keeps gloo's threads alive, whatever becomes of the group,
+    and one that drops the last reference to a tensor while the interpreter ends would abort a process whose work is
+    done. Nothing that is registered for the interpreter's end runs: close files before.
     """
     if _current.world == 1:
         return
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # no one reads it any more, which is no reason to stay
+            stream.flush()
     os._exit(status)
 
 

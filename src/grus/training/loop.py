@@ -42,7 +42,11 @@ def _own_generators() -> Iterator[None]:
 
 
 def _seed(key: Sequence[int]) -> None:
-    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    if distributed.current().device.type == "cpu":
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed gives the same, but prepares GPUs for 0.6 ms
+    else:
+        torch.manual_seed(seed)
 
 
 def train(

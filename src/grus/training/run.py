@@ -45,6 +45,19 @@ def _nothing(network: Network) -> Tensor:
     return torch.stack([(weight * 0).sum() for weight in network.parameters()]).sum()
 
 
+def _reduced(total: _Total) -> DistributedDataParallel:
+    """``total`` with its gradients averaged over the processes, by sums whose order is the same at every step.
+
+    DistributedDataParallel orders the gradients anew after the first backward pass, in which they come, and with three
+    or more processes the order decides how sums are rounded. A pass that moves nothing has it do so before the first
+    step, so that a step's bits do not depend on how many steps this process has made before.
+    """
+    reduced = DistributedDataParallel(total)
+    reduced(_nothing).backward()
+    total.zero_grad()
+    return reduced
+
+
 class Run:
     """The training of ``network`` under way. ``intact``: the state is that after ``step`` whole updates."""
 
@@ -56,7 +69,7 @@ class Run:
         )
         self.average = copy.deepcopy(network).eval().requires_grad_(False) if optimisation.average else None
         self.total = _Total(network)
-        self.reduced = DistributedDataParallel(self.total) if self.processes.world > 1 else None
+        self.reduced = _reduced(self.total) if self.processes.world > 1 else None
         self.step = 0
         self.intact = True
         self.carried = objective.carried()
