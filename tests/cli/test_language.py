@@ -99,6 +99,8 @@ def test_generate_shows_each_character_as_it_comes(folder: Path) -> None:
         [sys.executable, "-m", "grus", "language", "generate", model, "--length", endless],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # a shell that runs the tests in the background leaves the signal ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert len(process.stdout.read(20)) == 20  # it has not ended, and never will

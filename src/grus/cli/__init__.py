@@ -60,6 +60,7 @@ MODELS = """\
 a model elsewhere:
   grus info model.safetensors
   grus export model.safetensors --to onnx -o model.onnx
+  grus verify model.safetensors model.onnx
   grus import model.keras -o model.safetensors
   grus stream model.safetensors < steps.csv
 """
