@@ -24,7 +24,8 @@ A line is a step: the numbers the network takes, with commas or spaces between t
 line of the same kind, written before the next is read. Empty lines are left out.
 With --state the stream goes on from that file, if it is there, and leaves its state in it at its end (or Ctrl-C).
 A model with a task takes and gives what the network does: for a forecaster, and for a classifier of series, scaled
-features and not the series; for a model of text ids (whole numbers, line n of the vocabulary that grus export --to c writes is id n), not the text.
+features and not the series; for a model of text ids (whole numbers: line n of the vocabulary that grus export --to c
+writes is id n), not the text.
 """
 
 
