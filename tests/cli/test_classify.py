@@ -151,6 +151,8 @@ def test_fit_needs_torch_and_says_so(folder: Path) -> None:
         ("text,label\na,x\n ,y\n", "", "data.csv, line 3 is empty: it has no words"),
         ("text,label\na,x\nb,\n", "", "data.csv, line 3: label is empty, expected a label"),
         ("text\na\nb\n", "", "the data have no labels"),
+        ("text,label\na,x\nb,y\n", "--label-col stars", "data.csv has no column 'stars' (--label-col); it has 'text'"),
+        ("unique_id,a,label\nq,1,x\np,2,y\n", "--time-col when", "data.csv has no column 'when' (--time-col)"),
         ("body,label\na,x\n", "", "neither a column 'text' (--text-col) nor 'unique_id' (--id-col)"),
         (b"text,label\n\xe4,x\n", "", "data.csv is not UTF-8 text (byte 11)"),
         ("text,label\na,x\n", "--encoding klingon", "encoding is 'klingon', expected the name of one"),

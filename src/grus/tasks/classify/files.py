@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,11 @@ def read(
     table = _Table(os.fspath(path), found, lines)
     if not table.rows:
         raise InputError(f"{table.name} has a header but no rows")
+    for field in fields(names):  # a name that was given is meant
+        name = getattr(names, field.name)
+        if field.name != "channels" and name != field.default and name not in found:
+            has = ", ".join(map(repr, found))
+            raise InputError(f"{table.name} has no column {name!r} (--{field.name}-col); it has {has}")
     if names.text in found:
         return _texts(table, names)
     if names.id in found and names.token in found:

@@ -43,7 +43,10 @@ class Encoded:
 def classes_of(examples: Examples) -> list[Any]:
     """The different labels, in order, as they came. Raises InputError for no labels, or all the same."""
     if examples.labels is None:
-        raise InputError("the data have no labels: nothing can be learned, or evaluated")
+        raise InputError(
+            "the data have no labels: nothing can be learned, or evaluated; of a table they are a column, of a folder "
+            "the names of the folders in it"
+        )
     if not len(examples):
         raise InputError("the data have no sequences")
     flat = [label for row in examples.labels for label in row] if examples.labelled == "step" else examples.labels
