@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,5 +42,32 @@ def failing(
         assert captured.err.endswith("\n")
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
         return captured.err
+
+    return run
+
+
+@pytest.fixture
+def interrupted() -> Callable[[Sequence[str], Path], Path]:
+    """Run a fit of the model ``target`` and break it off early, as by Ctrl-C; gives the checkpoint it leaves."""
+
+    def run(arguments: Sequence[str], target: Path) -> Path:
+        checkpoint = target.with_name(target.name + ".checkpoint")
+        command = [sys.executable, "-m", "grus", *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists():  # written at the first step
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        last = errors.splitlines()[-1]
+        assert last.startswith("grus: stopped at step ")
+        assert last.endswith(f"kept in {checkpoint}: go on with the same command and --resume")
+        assert "Traceback" not in errors
+        assert not target.exists()
+        return checkpoint
 
     return run

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -238,28 +236,14 @@ def test_a_model_of_another_task(failing: Failing, tmp_path: Path) -> None:
     assert "the model is no classifier: its file has no classes; fit one with grus classify fit" in line
 
 
-def test_interrupt_and_resume(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_and_resume(
+    folder: Path, capsys: pytest.CaptureFixture[str], interrupted: Callable[[Sequence[str], Path], Path]
+) -> None:
     longer = ["--epochs", "60", "--patience", "99"]
     assert main(fit(folder, *longer, "--quiet", to="unbroken.safetensors")) == 0
-    target, checkpoint = folder / "broken.safetensors", folder / "broken.safetensors.checkpoint"
+    target = folder / "broken.safetensors"
     arguments = fit(folder, *longer, to="broken.safetensors")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "grus", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists():  # written at the first step
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    last = errors.splitlines()[-1]
-    assert last.startswith("grus: stopped at step ")
-    assert last.endswith(f"kept in {checkpoint}: go on with the same command and --resume")
-    assert "Traceback" not in errors
-    assert not target.exists()
+    checkpoint = interrupted(arguments, target)
     assert main(arguments) == 2
     assert "go on with --resume" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--seed", "1"]) == 2

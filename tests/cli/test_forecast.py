@@ -6,11 +6,9 @@ import csv
 import json
 import math
 import re
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -161,25 +159,15 @@ def unbroken(folder: Path) -> bytes:
     return target.read_bytes()
 
 
-def test_interrupt_and_resume(folder: Path, unbroken: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    target, checkpoint = folder / "broken.safetensors", folder / "broken.safetensors.checkpoint"
+def test_interrupt_and_resume(
+    folder: Path,
+    unbroken: bytes,
+    capsys: pytest.CaptureFixture[str],
+    interrupted: Callable[[Sequence[str], Path], Path],
+) -> None:
+    target = folder / "broken.safetensors"
     arguments = ["forecast", "fit", str(folder / "data.csv"), "-o", str(target), *COLUMNS, *LONG]
-    command = [sys.executable, "-m", "grus", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists():  # written at the first step
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    last = errors.splitlines()[-1]
-    assert last.startswith("grus: stopped at step ")
-    assert last.endswith(f"kept in {checkpoint}: go on with the same command and --resume")
-    assert "Traceback" not in errors
-    assert not target.exists()
+    checkpoint = interrupted(arguments, target)
 
     assert main(arguments) == 2
     assert "--resume" in capsys.readouterr().err

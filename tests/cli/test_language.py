@@ -7,8 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -125,30 +124,12 @@ def test_fit_needs_torch_and_says_so(folder: Path) -> None:
     assert not target.exists()
 
 
-def test_interrupt_and_resume(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_and_resume(
+    folder: Path, capsys: pytest.CaptureFixture[str], interrupted: Callable[[Sequence[str], Path], Path]
+) -> None:
     target, unbroken = folder / "broken.safetensors", folder / "unbroken.safetensors"
-    checkpoint = folder / "broken.safetensors.checkpoint"
     long = ["language", "fit", str(folder / "one.txt"), *SMALL, "--steps", "500", "--validation", "0"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "grus", *long, "-o", str(target)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists():  # written at the first step
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    last = errors.splitlines()[-1]
-    assert last.startswith("grus: stopped at step ")
-    assert last.endswith(f"kept in {checkpoint}: go on with the same command and --resume")
-    assert "Traceback" not in errors
-    assert not target.exists()
+    checkpoint = interrupted([*long, "-o", str(target)], target)
     assert main([*long, "-o", str(target), "--quiet"]) == 2
     assert "go on with --resume, or delete the file" in capsys.readouterr().err
     assert main([*long, "-o", str(target), "--quiet", "--resume"]) == 0

@@ -167,7 +167,7 @@ def run(options: argparse.Namespace) -> int:
         from grus.tasks.classify.prepare import check_alike
 
         check_alike(data, test)
-    from grus.tasks.classify.needs import check_torch
+    from grus.tasks.needs import check_torch
 
     check_torch()
     fitting.use_torch(options.threads)

@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
         from grus.tasks.forecast.backtest import plan
 
         plan(table, settings, options.backtest)  # raises now what would end the backtest after the training
-    from grus.tasks.forecast.needs import check_torch
+    from grus.tasks.needs import check_torch
 
     check_torch()
     fitting.use_torch(options.threads)

@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
     from grus.tasks.language.corpus import as_text
 
     text = as_text(options.data, options.encoding)
-    from grus.tasks.language.needs import check_torch
+    from grus.tasks.needs import check_torch
 
     check_torch()
     fitting.use_torch(options.threads)

@@ -14,11 +14,11 @@ from grus.model import Model, load
 from grus.spec import Characters, Series, Subwords, Words
 from grus.tasks.classify.evaluate import evaluate
 from grus.tasks.classify.examples import Examples, as_examples
-from grus.tasks.classify.needs import check_torch
 from grus.tasks.classify.predict import predict_proba, task_of
 from grus.tasks.classify.prepare import classes_of
 from grus.tasks.classify.report import Report
 from grus.tasks.classify.settings import Architecture, Optimiser, Settings, Trainer
+from grus.tasks.needs import check_torch
 from grus.tasks.params import Parameters
 
 __all__ = ["Classifier"]

@@ -7,42 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grus.errors import InputError
-from grus.tasks.checks import integer, number, plain
+from grus.tasks.checks import choice, flags, integers, keep, number, shares
 
 __all__ = ["Architecture", "Optimiser", "Settings", "Trainer"]
-
-
-def _set(owner: object, name: str, value: object) -> None:
-    """What ``owner``, which is frozen, was given for ``name``, as it is kept."""
-    object.__setattr__(owner, name, value)
-
-
-def _integers(owner: object, least: int, *names: str) -> None:
-    for name in names:
-        _set(owner, name, integer(name, getattr(owner, name), least))
-
-
-def _shares(owner: object, *names: str) -> None:
-    for name in names:
-        value = number(name, getattr(owner, name), 0)
-        if value >= 1:
-            raise InputError(f"{name} is {value!r}, expected a number from 0 to below 1")
-        _set(owner, name, value)
-
-
-def _flags(owner: object, *names: str) -> None:
-    for name in names:
-        value = plain(getattr(owner, name))
-        if not isinstance(value, bool):
-            raise InputError(f"{name} is {value!r}, expected True or False")
-        _set(owner, name, value)
-
-
-def _choice(owner: object, name: str, *choices: str | None) -> None:
-    value = plain(getattr(owner, name))
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
-    _set(owner, name, value)
 
 
 @dataclass(frozen=True)
@@ -62,9 +29,9 @@ class Architecture:
     members: int = 1
 
     def __post_init__(self) -> None:
-        _integers(self, 1, "hidden_size", "num_layers", "embedding_size", "members")
-        _flags(self, "bidirectional")
-        _choice(self, "pooling", "last", "max", "mean", "attention")
+        integers(self, 1, "hidden_size", "num_layers", "embedding_size", "members")
+        flags(self, "bidirectional")
+        choice(self, "pooling", "last", "max", "mean", "attention")
 
 
 @dataclass(frozen=True)
@@ -83,14 +50,14 @@ class Optimiser:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        _set(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
-        _set(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
-        _set(self, "clip", number("clip", self.clip, 0, above=True))
-        _integers(self, 1, "batch_size", "accumulate")
+        keep(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
+        keep(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
+        keep(self, "clip", number("clip", self.clip, 0, above=True))
+        integers(self, 1, "batch_size", "accumulate")
         if self.accumulate > self.batch_size:
             raise InputError(f"accumulate is {self.accumulate}, expected at most batch_size, {self.batch_size}")
-        _choice(self, "schedule", "cosine", "linear", "constant")
-        _choice(self, "precision", "float32", "bfloat16")
+        choice(self, "schedule", "cosine", "linear", "constant")
+        choice(self, "precision", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -126,17 +93,17 @@ class Trainer:
 
     def __post_init__(self) -> None:
         if self.epochs is not None:
-            _integers(self, 1, "epochs")
-        _integers(self, 1, "patience")
-        _integers(self, 0, "seed")
-        _shares(
+            integers(self, 1, "epochs")
+        integers(self, 1, "patience")
+        integers(self, 0, "seed")
+        shares(
             self, "validation", "dropout", "word_dropout", "input_dropout", "average", "label_smoothing"
         )  # fmt: skip
-        _flags(self, "refit")
+        flags(self, "refit")
         if self.refit and not self.validation:
             raise InputError("refit is True, but validation is 0: nothing is held back to find the best epoch by")
-        _choice(self, "class_weights", "balanced", None)
-        _choice(self, "initial", "uniform", "spread")
+        choice(self, "class_weights", "balanced", None)
+        choice(self, "initial", "uniform", "spread")
 
 
 @dataclass(frozen=True)
@@ -164,14 +131,14 @@ class Settings:
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
-        _choice(self, "tokens", "words", "characters", "subwords")
-        _integers(self, 1, "vocabulary_size", "least_count")
-        _flags(self, "lower")
+        choice(self, "tokens", "words", "characters", "subwords")
+        integers(self, 1, "vocabulary_size", "least_count")
+        flags(self, "lower")
         if self.vocabulary is not None:
-            _set(self, "vocabulary", _path(self.vocabulary))
+            keep(self, "vocabulary", _path(self.vocabulary))
         self._check_text()
         if self.longest is not None:
-            _integers(self, 0, "longest")
+            integers(self, 0, "longest")
         for name, kind in (("architecture", Architecture), ("optimiser", Optimiser), ("trainer", Trainer)):
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"{name} is {getattr(self, name)!r}, expected {kind.__name__}(…)")

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.tasks.forecast.evaluate import check_windows, evaluate, hidden_steps
 from grus.tasks.forecast.frequency import Frequency
-from grus.tasks.forecast.needs import check_torch
 from grus.tasks.forecast.panel import make_panel
 from grus.tasks.forecast.prepare import panel_for, prepare
 from grus.tasks.forecast.report import Report
 from grus.tasks.forecast.settings import Settings
 from grus.tasks.forecast.table import Table, as_table, is_number
+from grus.tasks.needs import check_torch
 
 __all__ = ["Plan", "backtest", "before", "plan"]
 

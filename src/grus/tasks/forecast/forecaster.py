@@ -10,11 +10,11 @@ from grus.errors import InputError
 from grus.model import Model, load
 from grus.tasks.forecast.backtest import backtest
 from grus.tasks.forecast.evaluate import evaluate
-from grus.tasks.forecast.needs import check_torch
 from grus.tasks.forecast.predict import predict, task_of
 from grus.tasks.forecast.report import Report
 from grus.tasks.forecast.settings import Architecture, Optimiser, Settings, Trainer
 from grus.tasks.forecast.table import Table, as_table
+from grus.tasks.needs import check_torch
 from grus.tasks.params import Parameters
 
 __all__ = ["Forecaster"]

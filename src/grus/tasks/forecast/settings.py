@@ -7,14 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grus.errors import InputError
-from grus.tasks.checks import integer, number, plain
+from grus.tasks.checks import integer, keep, number, plain
 
 __all__ = ["Architecture", "Optimiser", "Settings", "Trainer"]
-
-
-def _set(owner: object, name: str, value: object) -> None:
-    """What ``owner``, which is frozen, was given for ``name``, as it is kept."""
-    object.__setattr__(owner, name, value)
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "num_layers", "members"):
-            _set(self, name, integer(name, getattr(self, name), 1))
+            keep(self, name, integer(name, getattr(self, name), 1))
 
 
 @dataclass(frozen=True)
@@ -40,10 +35,10 @@ class Optimiser:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        _set(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
-        _set(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
-        _set(self, "batch_size", integer("batch_size", self.batch_size, 1))
-        _set(self, "clip", number("clip", self.clip, 0, above=True))
+        keep(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
+        keep(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
+        keep(self, "batch_size", integer("batch_size", self.batch_size, 1))
+        keep(self, "clip", number("clip", self.clip, 0, above=True))
 
 
 @dataclass(frozen=True)
@@ -62,11 +57,11 @@ class Trainer:
 
     def __post_init__(self) -> None:
         if self.steps is not None:
-            _set(self, "steps", integer("steps", self.steps, 1))
-        _set(self, "early_stopping", plain(self.early_stopping))
+            keep(self, "steps", integer("steps", self.steps, 1))
+        keep(self, "early_stopping", plain(self.early_stopping))
         if not isinstance(self.early_stopping, bool):
             raise InputError(f"early_stopping is {self.early_stopping!r}, expected True or False")
-        _set(self, "seed", integer("seed", self.seed, 0))
+        keep(self, "seed", integer("seed", self.seed, 0))
 
 
 def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
@@ -104,17 +99,17 @@ class Settings:
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
-        _set(self, "horizon", integer("horizon", self.horizon, 1))
+        keep(self, "horizon", integer("horizon", self.horizon, 1))
         for name, least in (("window", 1), ("season", 1)):
             if getattr(self, name) is not None:
-                _set(self, name, integer(name, getattr(self, name), least))
+                keep(self, name, integer(name, getattr(self, name), least))
         for name in ("freq", "scale"):
-            _set(self, name, plain(getattr(self, name)))
+            keep(self, name, plain(getattr(self, name)))
         if self.scale not in ("auto", "log", "linear"):
             raise InputError(f"scale is {self.scale!r}, expected 'auto', 'log' or 'linear'")
-        _set(self, "quantiles", check_quantiles(self.quantiles))
+        keep(self, "quantiles", check_quantiles(self.quantiles))
         for name in ("past", "future", "static"):
-            _set(self, name, _names(name, getattr(self, name)))
+            keep(self, name, _names(name, getattr(self, name)))
         names = self.past + self.future + self.static
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:

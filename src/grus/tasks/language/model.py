@@ -13,9 +13,9 @@ from grus.spec import Characters
 from grus.tasks.language.corpus import Split, as_text, split
 from grus.tasks.language.evaluate import evaluate, task_of
 from grus.tasks.language.generate import generate
-from grus.tasks.language.needs import check_torch
 from grus.tasks.language.report import Report
 from grus.tasks.language.settings import Architecture, Dropout, Optimiser, Settings, Trainer
+from grus.tasks.needs import check_torch
 from grus.tasks.params import Parameters
 
 __all__ = ["LanguageModel"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from grus.errors import InputError
-from grus.tasks.checks import integer, number, plain
+from grus.tasks.checks import choice, integer, integers, keep, number, plain, shares
 
 __all__ = ["Architecture", "Dropout", "Optimiser", "Settings", "Trainer"]
 
@@ -16,33 +16,6 @@ TOKENS = ("characters", "subwords")
 VOCABULARY = {"characters": 5000, "subwords": 4096}  # tokens at most, where the settings leave it open
 BYTES = 256
 EMBEDDING = {"characters": 64, "subwords": 256}
-
-
-def _set(owner: object, name: str, value: object) -> None:
-    """What ``owner``, which is frozen, was given for ``name``, as it is kept."""
-    object.__setattr__(owner, name, value)
-
-
-def _integers(owner: object, *names: str) -> None:
-    """Check that the fields are integers of at least 1, or None where that is their default."""
-    for name in names:
-        if getattr(owner, name) is not None or getattr(type(owner), name) is not None:
-            _set(owner, name, integer(name, getattr(owner, name), 1))
-
-
-def _shares(owner: object, *names: str, what: str = "") -> None:
-    """Check that the fields are numbers from 0 to below 1; ``what`` comes behind their names in a message."""
-    for name in names:
-        value = number(name + what, getattr(owner, name), 0)
-        if value >= 1:
-            raise InputError(f"{name}{what} is {value!r}, expected a number from 0 to below 1")
-        _set(owner, name, value)
-
-
-def _choice(owner: object, name: str, choices: tuple[str, ...]) -> None:
-    _set(owner, name, plain(getattr(owner, name)))
-    if getattr(owner, name) not in choices:
-        raise InputError(f"{name} is {getattr(owner, name)!r}, expected one of {', '.join(map(repr, choices))}")
 
 
 @dataclass(frozen=True)
@@ -59,8 +32,8 @@ class Architecture:
     tied: bool | None = None
 
     def __post_init__(self) -> None:
-        _integers(self, "hidden_size", "num_layers", "embedding_size")
-        _set(self, "tied", plain(self.tied))
+        integers(self, 1, "hidden_size", "num_layers", "embedding_size")
+        keep(self, "tied", plain(self.tied))
         if self.tied not in (None, True, False):
             raise InputError(f"tied is {self.tied!r}, expected True, False or None")
 
@@ -81,7 +54,7 @@ class Dropout:
     weight: float = 0.0
 
     def __post_init__(self) -> None:
-        _shares(self, "output", "input", "recurrent", "word", "weight", what=" dropout")
+        shares(self, "output", "input", "recurrent", "word", "weight", what=" dropout")
 
 
 @dataclass(frozen=True)
@@ -103,12 +76,12 @@ class Optimiser:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        _set(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
-        _set(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
-        _set(self, "clip", number("clip", self.clip, 0, above=True))
-        _integers(self, "batch_size", "accumulate")
-        _choice(self, "schedule", SCHEDULES)
-        _choice(self, "precision", PRECISIONS)
+        keep(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
+        keep(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
+        keep(self, "clip", number("clip", self.clip, 0, above=True))
+        integers(self, 1, "batch_size", "accumulate")
+        choice(self, "schedule", *SCHEDULES)
+        choice(self, "precision", *PRECISIONS)
         if self.accumulate > self.batch_size:
             raise InputError(f"accumulate is {self.accumulate}, but the batch has {self.batch_size} streams only")
 
@@ -128,8 +101,8 @@ class Trainer:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _integers(self, "epochs", "steps", "window")
-        _set(self, "seed", integer("seed", self.seed, 0))
+        integers(self, 1, "epochs", "steps", "window")
+        keep(self, "seed", integer("seed", self.seed, 0))
         if self.epochs is not None and self.steps is not None:
             raise InputError(f"epochs is {self.epochs} and steps is {self.steps}, expected one of the two")
 
@@ -155,11 +128,11 @@ class Settings:
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
-        _choice(self, "tokens", TOKENS)
-        _integers(self, "vocabulary_size")
+        choice(self, "tokens", *TOKENS)
+        integers(self, 1, "vocabulary_size")
         if self.tokens == "subwords" and self.most < BYTES:
             raise InputError(f"vocabulary_size is {self.most}, expected at least {BYTES}: every byte is a subword")
-        _shares(self, "held_out", "validation")
+        shares(self, "held_out", "validation")
         kinds: tuple[tuple[str, type[Any]], ...] = (
             ("architecture", Architecture),
             ("dropout", Dropout),

@@ -1,6 +1,8 @@
-"""What training needs and the rest of the task does without."""
+"""What training needs and the rest of a task does without."""
 
 from __future__ import annotations
+
+import importlib
 
 from grus.errors import InputError
 
@@ -10,7 +12,7 @@ __all__ = ["check_torch"]
 def check_torch() -> None:
     """Raise InputError, before any work, where PyTorch is not installed."""
     try:
-        import grus.tasks.classify.fit  # noqa: F401
+        importlib.import_module("torch")
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
