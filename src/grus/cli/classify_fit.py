@@ -167,9 +167,6 @@ def run(options: argparse.Namespace) -> int:
         from grus.tasks.classify.prepare import check_alike
 
         check_alike(data, test)
-    from grus.tasks.needs import check_torch
-
-    check_torch()
     fitting.use_torch(options.threads)
     from grus.tasks.classify.fit import fit
     from grus.training import distributed

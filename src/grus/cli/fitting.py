@@ -90,6 +90,10 @@ def is_restarted() -> bool:
 
 
 def use_torch(threads: int | None) -> None:
+    """Raise InputError where PyTorch is not installed; else let it and the kernels have ``threads`` of the CPU."""
+    from grus.tasks.needs import check_torch
+
+    check_torch()
     if threads is not None:
         import torch
 

@@ -124,9 +124,6 @@ def run(options: argparse.Namespace) -> int:
         from grus.tasks.forecast.backtest import plan
 
         plan(table, settings, options.backtest)  # raises now what would end the backtest after the training
-    from grus.tasks.needs import check_torch
-
-    check_torch()
     fitting.use_torch(options.threads)
     from grus.tasks.forecast.fit import fit_with_history
     from grus.training import distributed

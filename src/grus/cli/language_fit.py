@@ -145,9 +145,6 @@ def run(options: argparse.Namespace) -> int:
     from grus.tasks.language.corpus import as_text
 
     text = as_text(options.data, options.encoding)
-    from grus.tasks.needs import check_torch
-
-    check_torch()
     fitting.use_torch(options.threads)
     from grus.tasks.language.fit import fit
     from grus.training import distributed
