@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,19 @@ def test_leaving_ends_one_of_several_processes_with_its_status(monkeypatch: pyte
     monkeypatch.setattr(sys, "stdout", Gone())
     distributed.leave(3)
     assert ended == [3]
+
+
+def test_the_end_waits_for_threads_that_hold_a_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [torch.ones(3)]
+    distributed._handed(held[0])
+    thread = threading.Timer(0.3, held.clear)
+    thread.start()
+    distributed._settle()
+    assert held == []
+    kept = distributed._handed(torch.ones(3))
+    monkeypatch.setattr(distributed, "PATIENCE", 0.1)
+    distributed._settle()  # not for ever
+    assert kept.sum() == 3
 
 
 def test_torchrun_may_repeat_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 from torch.distributed.rendezvous import rendezvous
+from torch.utils.weak import TensorWeakRef
 
 from grus.errors import InputError
 
@@ -26,6 +29,7 @@ __all__ = ["Processes", "add", "current", "from_first", "gather", "leave", "star
 
 CPU = torch.device("cpu")
 SILENCE = timedelta(minutes=30)  # after which a process counts as lost; the others wait so long while one validates
+PATIENCE = 5.0  # seconds at most that the end of the program waits for the engine's threads
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Processes:
 
 
 _current = Processes()
+_handed_over: deque[TensorWeakRef] = deque(maxlen=64)  # the newest tensors the engine's threads may still hold
 
 
 def current() -> Processes:
@@ -73,6 +78,7 @@ def start(device: str = "cpu") -> Processes:
         except (ValueError, RuntimeError) as error:
             raise InputError(f"the {world} processes of torchrun cannot meet: {error}") from error
         atexit.register(dist.destroy_process_group)
+        atexit.register(_settle)  # what is registered last runs first
     _current = Processes(dist.get_rank() if world > 1 else 0, world, place)
     return _current
 
@@ -84,12 +90,28 @@ def _connect(backend: str) -> None:
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=SILENCE)
 
 
+def _settle() -> None:
+    """Wait until the engine's threads have let go of the tensors they were handed.
+
+    A thread of gloo may drop its reference after the waiting thread has gone on. Where that is the last one, it needs
+    the interpreter, and one that is ending already would be aborted by it.
+    """
+    end = time.monotonic() + PATIENCE
+    while any(tensor() is not None for tensor in _handed_over) and time.monotonic() < end:
+        time.sleep(1e-3)
+
+
+def _handed(tensor: Tensor) -> Tensor:
+    """``tensor``, to be given to the engine."""
+    _handed_over.append(TensorWeakRef(tensor))
+    return tensor
+
+
 def leave(status: int) -> None:
     """End this process, where it is one of several, with what it has printed and ``status``.
 
-    A network once wrapped for the reduction of its gradients keeps gloo's threads alive, whatever becomes of the group,
-    and one that drops the last reference to a tensor while the interpreter ends would abort a process whose work is
-    done. Nothing that is registered for the interpreter's end runs: close files before.
+    A network once wrapped for the reduction of its gradients keeps gloo's threads alive, whatever becomes of the group;
+    this way no interpreter ends beneath them. Nothing that is registered for its end runs: close files before.
     """
     if _current.world == 1:
         return
@@ -111,7 +133,7 @@ def add(values: list[float]) -> list[float]:
     if _current.world == 1:
         return values
     tensor = torch.tensor(values, dtype=torch.float64, device=_current.device)
-    dist.all_reduce(tensor)
+    dist.all_reduce(_handed(tensor))
     result: list[float] = tensor.tolist()
     return result
 
@@ -124,8 +146,8 @@ def gather(data: bytes) -> list[bytes]:
     sizes[_current.rank] = float(len(data))
     lengths = [int(size) for size in add(sizes)]
     mine = _padded(data, max(lengths))
-    everyone = [torch.empty_like(mine) for _ in lengths]
-    dist.all_gather(everyone, mine)
+    everyone = [_handed(torch.empty_like(mine)) for _ in lengths]
+    dist.all_gather(everyone, _handed(mine))
     return [_bytes(tensor[:length]) for tensor, length in zip(everyone, lengths, strict=True)]
 
 
@@ -142,7 +164,7 @@ def from_first(make: Callable[[], bytes]) -> bytes:
     length, wrong = (int(value) for value in add([float(len(data)), float(refused)]))
     tensor = _padded(data, length)
     if length:
-        dist.broadcast(tensor, src=0)
+        dist.broadcast(_handed(tensor), src=0)
     if wrong:
         raise InputError(_bytes(tensor).decode())
     return _bytes(tensor)
