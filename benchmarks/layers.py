@@ -1,7 +1,8 @@
 """The same network, data and training with another layer in the place of the GRU: torch.nn.GRU, and torch.nn.LSTM of
-as many parameters. Whole processes are timed, one after the other in turn: reading the data, training, testing.
+as many parameters; torch.nn.GRU also through packed sequences, where lengths differ. Whole processes are timed, one
+after the other in turn: reading the data, training, testing.
 
-    python benchmarks/layers.py [--record benchmarks/results/layers.json] [--only "BBC topics"] [--rounds 2]
+    python benchmarks/layers.py [--record benchmarks/results/layers.json] [--only "BBC topics"]
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from grus.files import write_whole
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 
-LAYERS = ("grus", "torch.nn.GRU", "torch.nn.LSTM")
+LAYERS = ("grus", "torch.nn.GRU", "torch.nn.GRU, packed", "torch.nn.LSTM")
+NO_LENGTHS = ("Shakespeare, 200 steps",)  # nothing to pack
 Outcome = dict[str, Any]  # score, weights
 
 
 def peer(layer: str) -> Any:
     from grus.torch import peers
 
-    return {"grus": None, "torch.nn.GRU": peers.torch_gru, "torch.nn.LSTM": peers.lstm_of_equal_parameters}[layer]
+    builders = (None, peers.torch_gru, peers.torch_gru_packed, peers.lstm_of_equal_parameters)
+    return dict(zip(LAYERS, builders, strict=True))[layer]
 
 
 def classified(examples: Any, settings: Any, test: Any, truth: list[str], layer: str) -> Outcome:
@@ -131,9 +134,10 @@ def main() -> None:
 def compare(case: str) -> list[dict[str, Any]]:
     """A row for each layer: the mean score, the median seconds of a whole process."""
     _, measure, seeds = CASES[case]
-    found: dict[str, list[tuple[Outcome, float]]] = {layer: [] for layer in LAYERS}
+    layers = [layer for layer in LAYERS if case not in NO_LENGTHS or "packed" not in layer]
+    found: dict[str, list[tuple[Outcome, float]]] = {layer: [] for layer in layers}
     for seed in range(seeds):
-        for layer in LAYERS:
+        for layer in layers:
             begin = time.perf_counter()
             command = [sys.executable, __file__, "--one", case, layer, str(seed)]
             done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)

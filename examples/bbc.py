@@ -8,7 +8,7 @@ Copies of an article are kept on one side of a split. The first split was looked
 from __future__ import annotations
 
 from datasets import BBC, bbc, split
-from results import average, finish, options, percent, timed
+from results import LSTM, average, finish, guesses_of_lstm, options, percent, timed
 
 from grus.tasks.baselines import tfidf_logistic
 from grus.tasks.classify import Architecture, Classifier, Optimiser, Trainer
@@ -32,20 +32,24 @@ def main() -> None:
     for seed in range(given.seeds):
         rows, held = split(texts, labels, seed=seed)
         train, train_labels, test, truth = ([part[i] for i in at] for at in (rows, held) for part in (texts, labels))
-        model, seconds = timed(classifier(seed).fit, train, train_labels, progress=not given.quiet)
-        guesses, more = timed(model.predict, test)
-        found.setdefault("GRU", []).append((percent(guesses, truth), seconds + more))
-        if not given.no_baselines:
+        if "gru" in given.only:
+            model, seconds = timed(classifier(seed).fit, train, train_labels, progress=not given.quiet)
+            guesses, more = timed(model.predict, test)
+            found.setdefault("GRU", []).append((percent(guesses, truth), seconds + more))
+            model.save(given.output / "bbc.safetensors")
+        if "lstm" in given.only:
+            guesses, seconds = timed(guesses_of_lstm, classifier(seed), train, train_labels, test)
+            found.setdefault(LSTM, []).append((percent(guesses, truth), seconds))
+        if "baselines" in given.only:
             guesses, seconds = timed(tfidf_logistic, train, train_labels, test)
             found.setdefault("TF-IDF of words and pairs, logistic regression", []).append(
                 (percent(guesses, truth), seconds)
             )
         print(f"split {seed}:", ", ".join(f"{name} {runs[-1][0]:.2f} %" for name, runs in found.items()), flush=True)
-        model.save(given.output / "bbc.safetensors")
     rows = [average(name, runs) for name, runs in found.items()]
     finish(given, "bbc", "accuracy, %", f"BBC topics: 1,781 articles to train on, 444 to test on; {BBC.credit}", rows)
-    accuracy = next(r["score"] for r in rows if r["model"] == "GRU")
-    if not accuracy >= LEAST:
+    accuracy = next((r["score"] for r in rows if r["model"] == "GRU"), None)
+    if accuracy is not None and not accuracy >= LEAST:
         raise SystemExit(f"error: {accuracy:.2f} % of the articles are right, expected at least {LEAST} %")
 
 

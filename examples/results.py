@@ -14,8 +14,14 @@ from typing import Any, TypeVar
 
 import grus
 from grus.files import write_whole
+from grus.tasks.classify import Classifier
+from grus.tasks.classify.examples import as_examples
+from grus.tasks.classify.fit import fit_networks
+from grus.torch.peers import lstm_of_equal_parameters
 
 T = TypeVar("T")
+KINDS = ("gru", "lstm", "baselines")
+LSTM = "LSTM of equal parameters"
 
 
 def options(title: str, name: str, *, seeds: int | None = None) -> argparse.Namespace:
@@ -27,11 +33,24 @@ def options(title: str, name: str, *, seeds: int | None = None) -> argparse.Name
     )
     if seeds is not None:
         parser.add_argument("--seeds", type=int, default=seeds, help="runs, seeds 0, 1, … (default: %(default)s)")
-    parser.add_argument("--no-baselines", action="store_true", help="the GRU alone")
+    parser.add_argument(
+        "--only",
+        type=_some,
+        default=KINDS,
+        metavar="KINDS",
+        help=f"some of {','.join(KINDS)}; the record keeps its other rows (default: all)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     return given
+
+
+def _some(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
+    return kinds
 
 
 def percent(guesses: Sequence[Any], truth: Sequence[Any]) -> float:
@@ -64,8 +83,27 @@ def published(model: str, score: float, source: str) -> dict[str, Any]:
     return row(f"{model} (published)", score, source=source)
 
 
+def guesses_of_lstm(classifier: Classifier, X: Any, labels: Any, test: Any, *, progress: bool = False) -> list[Any]:
+    """What the classifier's networks answer with LSTMs of as many parameters in the place of their GRUs.
+
+    They are trained by the same loop, with the same settings, on the same batches.
+    """
+    examples = as_examples(X, labels)
+    trained = fit_networks(examples, classifier.settings, recurrent=lstm_of_equal_parameters, progress=progress)
+    return [trained.task.classes[int(p[-1].argmax())] for p in trained.predict_proba(test)]
+
+
 def finish(given: argparse.Namespace, name: str, measure: str, data: str, rows: list[dict[str, Any]]) -> None:
-    """Print the rows, the best first, and keep them where ``--record`` says. measure: what the scores are."""
+    """Print the rows, the best first, and keep them where ``--record`` says. measure: what the scores are.
+
+    With ``--only`` the record's rows of other models stay as they are.
+    """
+    run = {"date": dt.date.today().isoformat(), "machine": platform.processor() or platform.machine()}
+    rows = [r | run | {"threads": grus.get_num_threads()} for r in rows]
+    if given.only != KINDS and given.record is not None and given.record.exists():
+        new = {r["model"] for r in rows}
+        kept = json.loads(given.record.read_text(encoding="utf-8"))["rows"]
+        rows += [r for r in kept if r["model"] not in new]
     rows = sorted(rows, key=lambda r: r["score"], reverse=not lower_is_better(measure))
     width = max(len(r["model"]) for r in rows)
     print(f"\n{data}\n{'':{width}}  {measure}  seconds")
@@ -77,9 +115,6 @@ def finish(given: argparse.Namespace, name: str, measure: str, data: str, rows: 
         return
     record = {
         "command": f"python examples/{name}.py",
-        "date": dt.date.today().isoformat(),
-        "machine": platform.processor() or platform.machine(),
-        "threads": grus.get_num_threads(),
         "data": data,
         "measure": measure,
         "rows": rows,

@@ -69,7 +69,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[s
         example.main()
         assert grus.load(tmp_path / f"{name}.safetensors").num_parameters
         found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        assert found["command"] == f"python examples/{name}.py" and found["data"] and found["threads"]
+        assert found["command"] == f"python examples/{name}.py" and found["data"]
+        assert all(row["threads"] and row["date"] for row in found["rows"])
         return found
 
     return call
@@ -81,6 +82,7 @@ def test_imdb(run: Callable[..., dict[str, Any]]) -> None:
     found = run("imdb", imdb=lambda: data, classifier=small(example.classifier), LEAST=0.0)
     assert {row["model"].partition(",")[0] for row in found["rows"]} == {
         "GRU",
+        "LSTM of equal parameters",
         "TF-IDF of words and pairs",
         "NB-SVM",
     }
@@ -91,14 +93,14 @@ def test_bbc(run: Callable[..., dict[str, Any]]) -> None:
     example = importlib.import_module("bbc")
     replaced = {"bbc": lambda: (TEXTS, LABELS), "classifier": small(example.classifier), "LEAST": 0.0}
     found = run("bbc", "--seeds", "2", **replaced)
-    assert len(found["rows"]) == 2 and all(len(row["scores"]) == 2 for row in found["rows"])
+    assert len(found["rows"]) == 3 and all(len(row["scores"]) == 2 for row in found["rows"])
     assert found["rows"][0]["deviation"] >= 0
 
 
 def test_japanese_vowels(run: Callable[..., dict[str, Any]]) -> None:
     train, labels = series(30, 12)
     replaced = {"japanese_vowels": lambda: (train, labels, *series(10, 12)), "LEAST": 90.0}
-    found = run("japanese_vowels", "--seeds", "1", "--no-baselines", **replaced)
+    found = run("japanese_vowels", "--seeds", "1", "--only", "gru", **replaced)
     assert found["rows"][0]["score"] >= 90 and found["measure"] == "accuracy, %"
 
 
@@ -106,7 +108,7 @@ def test_sequential_mnist_falls_short(run: Callable[..., dict[str, Any]]) -> Non
     example = importlib.import_module("sequential_mnist")
     replaced = {"mnist": lambda: (*digits(40), *digits(4)), "classifier": small(example.classifier), "LEAST": 101.0}
     with pytest.raises(SystemExit, match=r"error: \d+\.\d\d % of the digits are right, expected at least 101.0 %"):
-        run("sequential_mnist", "--no-baselines", **replaced)
+        run("sequential_mnist", "--only", "gru", **replaced)
 
 
 def test_shakespeare(run: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:

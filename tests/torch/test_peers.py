@@ -12,9 +12,9 @@ import torch
 from grus.errors import InputError
 from grus.spec import GRU, Embedding, Linear, Pool, Spec
 from grus.torch.network import Network, Regularisation, to_model
-from grus.torch.peers import lstm_of_equal_parameters, torch_gru
+from grus.torch.peers import lstm_of_equal_parameters, torch_gru, torch_gru_packed
 
-PEERS = {"torch.nn.GRU": torch_gru, "LSTM": lstm_of_equal_parameters}
+PEERS = {"torch.nn.GRU": torch_gru, "packed": torch_gru_packed, "LSTM": lstm_of_equal_parameters}
 peers = pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
 X = torch.randn(7, 4, 3)
 LENGTHS = torch.tensor([7, 1, 4, 6])
@@ -25,9 +25,12 @@ def count(network: torch.nn.Module) -> int:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_torch_gru_computes_what_ours_does(layers: int) -> None:
-    blocks = (GRU(3, 5, layers, bidirectional=True), Pool(10, "mean"), Linear(10, 2))
-    ours, theirs = Network(blocks), Network(blocks, recurrent=torch_gru)
+@pytest.mark.parametrize("two_way", [True, False])
+@pytest.mark.parametrize("peer", [torch_gru, torch_gru_packed])
+def test_torch_gru_computes_what_ours_does(peer: Any, two_way: bool, layers: int) -> None:
+    block = GRU(3, 5, layers, bidirectional=two_way)
+    blocks = (block, Pool(block.output_size, "mean"), Linear(block.output_size, 2))
+    ours, theirs = Network(blocks), Network(blocks, recurrent=peer)
     theirs.load_state_dict(
         {n.replace("0.", "0.inner.layer.", 1) if n[0] == "0" else n: t for n, t in ours.state_dict().items()}
     )
@@ -36,10 +39,11 @@ def test_torch_gru_computes_what_ours_does(layers: int) -> None:
 
 
 @peers
-def test_a_row_ends_where_it_ends(peer: Any) -> None:
-    network = Network((GRU(3, 6, bidirectional=True), Pool(12, "max"), Linear(12, 2)), recurrent=peer)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_row_ends_where_it_ends(peer: Any, layers: int) -> None:
+    network = Network((GRU(3, 6, layers, bidirectional=True), Pool(12, "max"), Linear(12, 2)), recurrent=peer)
     y = network(X, last=True, lengths=LENGTHS)
-    for b, end in enumerate(LENGTHS.tolist()):
+    for b, end in enumerate(LENGTHS.tolist()):  # no lengths in the second call: PyTorch's own way in both directions
         torch.testing.assert_close(y[b], network(X[:end, b : b + 1], last=True)[0])
     assert torch.isfinite(network(X, lengths=torch.tensor([0, 1, 2, 3]))).all()
 
@@ -50,7 +54,7 @@ def test_a_stream_goes_on(peer: Any) -> None:
     first, state = network.stream(X[:3])
     rest, _ = network.stream(X[3:], [each.detach() for each in state])
     torch.testing.assert_close(torch.cat([first, rest]), network(X))
-    assert len(state) == (2 if peer is torch_gru else 4)
+    assert len(state) == (4 if peer is lstm_of_equal_parameters else 2)
 
 
 @pytest.mark.parametrize(

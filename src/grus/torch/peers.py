@@ -1,11 +1,13 @@
 """Other recurrent layers in the place of a Network's GRU blocks, for comparisons: ``Network(blocks, recurrent=lstm…)``.
 
-Each is built from a GRU block and its dropout between layers. Packed sequences take care of rows that end early.
+Each is built from a GRU block and its dropout between layers. Rows that end early are padded, and each is turned around
+at its own end for the reverse direction: PyTorch's gradient through packed sequences takes a time that grows with the
+square of T on a CPU (2.13, 330 steps: 3 to 30 times as long), and is there for comparison alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +18,47 @@ from grus.errors import InputError
 from grus.spec import GRU, parameters
 from grus.torch.modules import final_step
 
-__all__ = ["lstm_of_equal_parameters", "spread_lstm_", "torch_gru"]
+__all__ = ["lstm_of_equal_parameters", "spread_lstm_", "torch_gru", "torch_gru_packed"]
 
 
 class _Peer(nn.Module):
     """``layer`` for a GRU block: what it lacks in features the output gets as zeros."""
 
-    def __init__(self, layer: nn.GRU | nn.LSTM, block: GRU) -> None:
+    def __init__(self, layer: nn.GRU | nn.LSTM, block: GRU, packed: bool = False) -> None:
         super().__init__()
-        self.layer, self.output_size = layer, block.output_size
+        self.layer, self.output_size, self._packed = layer, block.output_size, packed
 
     def run(self, x: Tensor, last: bool, lengths: Tensor | None) -> Tensor:
-        if lengths is None:
-            y, _ = self.layer(x)
-        else:  # a packed row has a step at least, and what stands behind a row's end may be anything
+        if lengths is not None and self._packed:  # a packed row has a step at least
             packed, _ = self.layer(pack_padded_sequence(x, lengths.cpu().clamp(min=1), enforce_sorted=False))
             y, _ = pad_packed_sequence(packed, total_length=len(x))
+        elif lengths is not None and self.layer.bidirectional:
+            y = self._both_ways(x, lengths.to(x.device))
+        else:  # what stands behind a row's end changes nothing before it
+            y, _ = self.layer(x)
         return self._padded(final_step(y, lengths) if last else y)
+
+    def _both_ways(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """The layer's output, every row read backward from its own end; behind it may be anything."""
+        layer, steps = self.layer, torch.arange(len(x), device=x.device)[:, None]
+        turned = torch.where(steps < lengths, lengths - 1 - steps, steps)[..., None]
+
+        def turn(y: Tensor) -> Tensor:
+            return y.gather(0, turned.expand(-1, -1, y.shape[2]))
+
+        for index in range(layer.num_layers):
+            if index:
+                x = F.dropout(x, layer.dropout, self.training)
+            forward, backward = layer.all_weights[2 * index : 2 * index + 2]
+            x = torch.cat([self._one_way(x, forward), turn(self._one_way(turn(x), backward))], dim=2)
+        return x
+
+    def _one_way(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        zero = x.new_zeros(1, x.shape[1], self.layer.hidden_size)
+        bias, options = self.layer.bias, (1, 0.0, self.training, False, False)  # one layer in one direction, time first
+        if isinstance(self.layer, nn.LSTM):
+            return torch.lstm(x, (zero, zero), tuple(weights), bias, *options)[0]
+        return torch.gru(x, zero, tuple(weights), bias, *options)[0]
 
     def stream(self, x: Tensor, state: Iterator[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
         """The state of a GRU is h of each layer; of an LSTM h of each layer, and then c of each."""
@@ -52,11 +78,17 @@ class _Peer(nn.Module):
         return F.pad(y, (0, self.output_size - y.shape[-1]))
 
 
-def torch_gru(block: GRU, dropout: float) -> nn.Module:
+def torch_gru(block: GRU, dropout: float) -> _Peer:
     """``torch.nn.GRU``. Raises InputError for a block with the reset before the product, which it does not have."""
     if not block.reset_after:
         raise InputError("torch.nn.GRU has the reset after the product alone, the block has it before")
     return _Peer(nn.GRU(block.input_size, block.hidden_size, **_options(block, dropout)), block)
+
+
+def torch_gru_packed(block: GRU, dropout: float) -> nn.Module:
+    """As :func:`torch_gru`, with unequal lengths through ``pack_padded_sequence``, as PyTorch's documentation does."""
+    peer = torch_gru(block, dropout)
+    return _Peer(peer.layer, block, packed=True)
 
 
 def lstm_of_equal_parameters(block: GRU, dropout: float) -> nn.Module:
