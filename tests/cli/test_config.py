@@ -66,7 +66,7 @@ def parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., argp
 
 
 def values(options: argparse.Namespace) -> dict[str, object]:
-    left_out = {"config", "save_config", "settings", "settings_of"}
+    left_out = {"config", "save_config", "settings", "settings_of", "flags", "places"}
     return {name: value for name, value in vars(options).items() if name not in left_out}
 
 
@@ -129,7 +129,7 @@ def test_as_argparse_alone_without_a_file(monkeypatch: pytest.MonkeyPatch, capsy
     for line in ("fit a -o m", "fit a b -o m --rate 2 --tag q --tag r -vv --no-bias --sizes 1 2 --quiet --no-pool"):
         assert values(config.apply(made(), line.split())) == values(made().parse_args(line.split()))
     monkeypatch.setattr(sys, "argv", ["tool", "info", "x"])
-    assert vars(config.apply(made())) == {"file": "x"}
+    assert values(config.apply(made())) == {"file": "x"}
     for line in (
         "fit a",
         "fit -o m",

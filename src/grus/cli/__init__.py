@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -28,6 +27,7 @@ from grus.cli import (
     language_evaluate,
     language_fit,
     language_generate,
+    names,
     stream,
     verify,
 )
@@ -89,8 +89,6 @@ TASKS = (
     ),
 )
 
-PARAMETER = re.compile(r"(?<![\w'\"/-])(prefix|nodes|block|opset)(?:=|(?= is ))")
-
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are the same one line as all others."""
@@ -139,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    options = None
     try:
         options = config.apply(parser(), arguments)
         with config.saving(options):
@@ -151,7 +150,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt as stop:
         return _end(stop, 130, f"grus: {str(stop) or 'interrupted'}")
     except (InputError, OSError) as error:
-        return _end(error, 2, f"grus: error: {_words(error)}")
+        return _end(error, 2, f"grus: error: {_words(error, options)}")
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):  # PyTorch's way to say it
             raise
@@ -165,8 +164,7 @@ def _end(error: BaseException, status: int, line: str) -> int:
     return status
 
 
-def _words(error: Exception) -> str:
-    """What went wrong; the parameters of functions that have an option of the same name are told as that."""
+def _words(error: Exception, options: argparse.Namespace | None) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return PARAMETER.sub(r"--\1", str(error)).removesuffix("; call run(x)")
+    return names.told(str(error), options).removesuffix("; call run(x)")

@@ -7,6 +7,7 @@ the working folder, as those on the command line.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from grus.cli import settings
+from grus.cli import names, settings
 from grus.cli.shared import check_output
 from grus.errors import InputError
 from grus.files import write_whole
@@ -44,7 +45,8 @@ def apply(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = Non
     """Parse the command line, with the settings of its ``--config``, if any; what is required may stand in the file.
 
     parser: that of the command, or one whose subcommands have it; what has no ``--config`` is parsed as ever.
-    The result has one attribute more, ``settings``: what :func:`saving` writes.
+    The result has attributes more: ``settings``, what :func:`saving` writes; ``flags`` and ``places``, what an option is
+    called and where in the file it stands, for :func:`grus.cli.names.told`.
 
     Raises InputError for a file that cannot be read or whose settings are not those of the command, and where
     ``--save-config`` cannot be written; what ``parser.error`` raises for the command line.
@@ -53,10 +55,12 @@ def apply(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = Non
     verb = _verb(parser, argv)
     known = {action.dest for action in verb._actions}
     if not known >= OURS or not {"-h", "--help"}.isdisjoint(argv):
-        return parser.parse_args(argv)
+        options = _parse(parser, verb, argv)
+        options.flags = names.flags(verb)
+        return options
     actions = [action for action in verb._actions if action.dest not in (*OURS, "help", "version")]
     with _nothing_set(verb, actions):
-        options = parser.parse_args(argv)
+        options = _parse(parser, verb, argv)
     given = {a.dest for a in actions if getattr(options, a.dest, MISSING) not in (MISSING, None)}
     if options.config is not None:
         read = settings.read(options.config, actions)
@@ -64,9 +68,11 @@ def apply(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = Non
             read.pop(dest, None)
     else:
         read = {}
+    options.flags = names.flags(verb)
+    options.places = {options.flags[d]: read[d].place for d in read if d not in given and d in options.flags}
     for action in actions:
         if action.dest not in given:
-            setattr(options, action.dest, read.get(action.dest, _default(action)))
+            setattr(options, action.dest, read[action.dest].value if action.dest in read else _default(action))
     _check_required(verb, actions, given | set(read))
     options.settings = settings.plain(options, [a for a in actions if a.dest not in OF_ONE_RUN])
     _check_target(options)
@@ -92,6 +98,16 @@ def _save(options: argparse.Namespace) -> None:
     path = getattr(options, "save_config", None)
     if path is not None and os.environ.get("RANK", "0") == "0":  # of the processes of torchrun, the first
         write_whole(path, settings.text(options.settings, options.settings_of).encode())
+
+
+def _parse(parser: argparse.ArgumentParser, verb: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """As ``parser.parse_args``, whose message about what is left over would be that of the whole program."""
+    options, rest = parser.parse_known_args(argv)
+    if rest:
+        known = [option for action in verb._actions for option in action.option_strings]
+        near = difflib.get_close_matches(rest[0].partition("=")[0], known, n=1) if rest[0][:1] == "-" else []
+        verb.error(f"unrecognized arguments: {' '.join(rest)}" + "".join(f", did you mean {n}?" for n in near))
+    return options
 
 
 def _verb(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.ArgumentParser:

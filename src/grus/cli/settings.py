@@ -8,26 +8,34 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from grus.errors import InputError
 
 if TYPE_CHECKING:
     from yaml import Node
 
-__all__ = ["plain", "read", "text"]
+__all__ = ["Setting", "plain", "read", "text"]
 
 LARGEST = 1 << 20  # bytes of a file of settings
+FEW = 20  # names that a message lists
 ONE = (None, str, int, float, Path)  # types of options that take no list
 
 
-def read(path: Path, actions: Sequence[argparse.Action]) -> dict[str, Any]:
-    """The values of a file's settings by their attributes, each read as its option's text would be.
+class Setting(NamedTuple):
+    """An option's value, and the file and line it stands in."""
+
+    value: Any
+    place: str
+
+
+def read(path: Path, actions: Sequence[argparse.Action]) -> dict[str, Setting]:
+    """A file's settings by their attributes, the value of each read as its option's text would be.
 
     Raises InputError, naming the file, the line and the key, for a file that is no YAML mapping of names to values, for
     a name that is none of the options', and for a value the option does not take; OSError for a missing file.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Setting] = {}
     keys = {key: action for action in actions for key in _keys(action)}
     for key_node, value_node in _pairs(path):
         key, where = str(key_node.value), f"{path}, line {key_node.start_mark.line + 1}"
@@ -41,7 +49,7 @@ def read(path: Path, actions: Sequence[argparse.Action]) -> dict[str, Any]:
         if is_set:
             if action.dest in found:
                 raise InputError(f"{where}: {key} was set before in this file")
-            found[action.dest] = value
+            found[action.dest] = Setting(value, where)
     return found
 
 
@@ -80,7 +88,11 @@ def _keys(action: argparse.Action) -> list[str]:
 
 def _nearest(key: str, keys: Mapping[str, object]) -> str:
     near = difflib.get_close_matches(key.replace("_", "-").lower(), keys, n=1)
-    return f", did you mean {near[0]!r}?" if near else f", expected some of {', '.join(keys)}"
+    if near:
+        return f", did you mean {near[0]!r}?"
+    if len(keys) > FEW:
+        return ", expected the name of an option without its hyphens, such as hidden-size: see --help"
+    return f", expected some of {', '.join(keys)}"
 
 
 def _pairs(path: Path) -> list[tuple[Node, Node]]:

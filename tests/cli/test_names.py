@@ -1,0 +1,83 @@
+"""Messages of the library in the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from grus.cli import config, names, parser
+
+ROWS = "".join(f"a {label} film {i},{label}\n" for i in range(20) for label in ("good", "bad"))
+CLASSIFY = "classify fit r.csv -o m.safetensors"
+LANGUAGE = "language fit r.csv -o m.safetensors"
+
+
+@pytest.fixture
+def said(failing: Callable[[str], str], tmp_path: Path) -> Callable[..., str]:
+    """The message of a command that fails beside r.csv, and s.yaml where its text is given."""
+
+    def call(command: str, settings: str = "") -> str:
+        (tmp_path / "r.csv").write_text("text,label\n" + ROWS)
+        (tmp_path / "s.yaml").write_text(settings)
+        return failing(command + " --config s.yaml" * bool(settings)).removeprefix("grus: error: ").rstrip("\n")
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (f"{CLASSIFY} --dropout 2", "--dropout is 2.0, expected a number from 0 to below 1"),
+        (f"{CLASSIFY} --accumulate 64", "--accumulate is 64, expected at most --batch-size, 32"),
+        (f"{CLASSIFY} --label-smoothing -1", "--label-smoothing is -1.0, expected a number of at least 0"),
+        (f"{CLASSIFY} --refit --validation 0", "--refit is given, but --validation is 0: nothing is held back"),
+        (f"{CLASSIFY} --tokens characters --case", "--case is given, but --tokens is 'characters', which always"),
+        (f"{CLASSIFY} --tokens characters --case", ": leave --case out"),
+        (f"{CLASSIFY} --tokens characters --least-count 3", ": leave --least-count out"),
+        (f"{CLASSIFY} --pooling last", "read forward alone (--forward), or take"),
+        (f"{LANGUAGE} --dropout 1", "--dropout is 1.0, expected a number from 0 to below 1"),
+        (f"{LANGUAGE} --weight-drop 1", "--weight-drop is 1.0, expected a number from 0 to below 1"),
+        (f"{LANGUAGE} --held-out 1", "--held-out is 1.0, expected a number from 0 to below 1"),
+        (f"{LANGUAGE} --encoding none", "--encoding is 'none', expected the name of one"),
+    ],
+)
+def test_options_are_told_as_they_are_written(said: Callable[..., str], command: str, message: str) -> None:
+    assert message in said(command)
+
+
+def test_the_place_of_a_setting_is_told(said: Callable[..., str]) -> None:
+    settings = "seed: 1\nlearning_rate: 0\nvalidation: 0\n"
+    assert said(CLASSIFY, settings) == "s.yaml, line 2: --learning-rate is 0.0, expected a number above 0"
+    assert said(f"{CLASSIFY} --learning-rate -1", settings).startswith("--learning-rate is -1.0")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "the window is 3, its window is 4",
+        "column 'seed' is text",
+        "data.csv, line 3: y is 'many'",
+        "no option: seeds are 3, seed",
+    ],
+)
+def test_other_words_stay(message: str) -> None:
+    options = config.apply(parser(), "forecast fit a.csv --horizon 3 -o m --window 3".split())
+    assert names.told(message, options) == message == names.told(message, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            "classify fit r.csv -o m --hiden-size 3",
+            "unrecognized arguments: --hiden-size 3, did you mean --hidden-size?",
+        ),
+        ("forecast fit r.csv --horizon 3 -o m --x", "unrecognized arguments: --x (see grus forecast fit --help)"),
+        ("info m --threads 3", "unrecognized arguments: --threads 3 (see grus info --help)"),
+        ("info m r", "unrecognized arguments: r (see grus info --help)"),
+    ],
+)
+def test_what_is_left_over_is_told_by_the_verb(said: Callable[..., str], command: str, message: str) -> None:
+    assert said(command).startswith(message)
