@@ -143,17 +143,17 @@ def test_interrupt_and_resume(
     [
         ("fit none.txt -o m.safetensors", "none.txt: No such file"),
         ("fit empty.txt -o m.safetensors", "'empty.txt' is empty, expected a text"),
-        ("fit latin.txt -o m.safetensors", "'latin.txt' is not utf-8: byte 0xfc at offset 2"),
+        ("fit latin.txt -o m.safetensors", "latin.txt is not UTF-8 text (byte 0xfc at offset 2"),
         ("fit latin.txt -o m.safetensors --encoding klingon", "encoding is 'klingon'"),
         ("fit short.txt -o m.safetensors", "the text has 183 tokens to train on, but 32 streams with a window of 100"),
-        ("fit short.txt -o m.safetensors --held-out 1", "held_out is 1.0"),
+        ("fit short.txt -o m.safetensors --held-out 1", "--held-out is 1.0"),
         ("fit short.txt -o m.safetensors --epochs 3 --steps 9", "not allowed with argument"),
         ("fit short.txt -o m.txt", "a model is a .safetensors file, not .txt"),
         ("fit short.txt -o short.txt", "is also an input"),
         ("fit short.txt -o m.safetensors --history m.safetensors", "--history and --output are the same file"),
         ("fit short.txt -o m.safetensors --metrics m.safetensors.checkpoint", "--metrics and the checkpoint"),
         ("fit short.txt -o m.safetensors --resume", "there is no checkpoint 'm.safetensors.checkpoint'"),
-        ("fit short.txt -o m.safetensors --dropout 1", "output dropout is 1.0"),
+        ("fit short.txt -o m.safetensors --dropout 1", "--dropout is 1.0"),
         ("fit short.txt -o m.safetensors --tokens words", "argument --tokens: invalid choice: 'words'"),
         ("evaluate other.safetensors short.txt", "is no language model, its file has no task"),
         ("evaluate short.txt short.txt", "'short.txt' is not a model file"),
@@ -179,7 +179,7 @@ def test_bad_input(failing: Callable[[str], str], tmp_path: Path, command: str, 
 def test_bad_options_of_generate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for option, words in (
         ("--temperature=-1", "temperature is -1"),
-        ("--top-p=0", "top_p is 0"),
+        ("--top-p=0", "--top-p is 0"),
         ("--seed=-1", "seed"),
     ):
         assert main(["language", "generate", str(folder / "model.safetensors"), option]) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,9 @@ def said(failing: Callable[[str], str], tmp_path: Path) -> Callable[..., str]:
         (f"{LANGUAGE} --dropout 1", "--dropout is 1.0, expected a number from 0 to below 1"),
         (f"{LANGUAGE} --weight-drop 1", "--weight-drop is 1.0, expected a number from 0 to below 1"),
         (f"{LANGUAGE} --held-out 1", "--held-out is 1.0, expected a number from 0 to below 1"),
+        (f"{CLASSIFY} --labels step", "--labels is 'step', but r.csv has a label a sequence: leave --labels out"),
+        (f"{CLASSIFY} --channels a,b", "--channels names 'a', but r.csv holds texts: leave --channels out"),
+        (f"{CLASSIFY} --device cuda", "--device is 'cuda', but this machine has no GPU that PyTorch can use: take"),
         (f"{LANGUAGE} --encoding none", "--encoding is 'none', expected the name of one"),
     ],
 )
@@ -53,6 +58,27 @@ def test_the_place_of_a_setting_is_told(said: Callable[..., str]) -> None:
     assert said(f"{CLASSIFY} --learning-rate -1", settings).startswith("--learning-rate is -1.0")
 
 
+def test_an_encoding_that_is_wrong(failing: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_bytes("text,label\nfüße,a\n".encode("latin-1"))
+    assert failing(CLASSIFY).endswith("save it in UTF-8, or give its encoding, such as --encoding 'latin-1'\n")
+    assert failing("forecast fit r.csv --horizon 3 -o m").endswith("invalid start byte): save it in UTF-8\n")
+
+
+def test_from_standard_input(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "grus",
+        *["classify", "fit", "-", "-o", "m.safetensors", "--quiet", "--epochs", "1", "--forward"],
+    ]
+    subprocess.run(command, input="text,label\n" + ROWS, text=True, check=True, cwd=tmp_path)
+    command = [sys.executable, "-m", "grus", *["classify", "predict", "m.safetensors", "-", "-o", "p.csv"]]
+    done = subprocess.run(
+        command, input="text\na good film\n", text=True, check=True, cwd=tmp_path, capture_output=True
+    )
+    assert done.stdout == "p.csv: 1 sequence, 1 row\n"
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -63,7 +89,7 @@ def test_the_place_of_a_setting_is_told(said: Callable[..., str]) -> None:
     ],
 )
 def test_other_words_stay(message: str) -> None:
-    options = config.apply(parser(), "forecast fit a.csv --horizon 3 -o m --window 3".split())
+    options = config.apply(parser(), ["forecast", "fit", "a.csv", "--horizon", "3", "-o", "m", "--window", "3"])
     assert names.told(message, options) == message == names.told(message, None)
 
 

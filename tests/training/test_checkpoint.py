@@ -52,6 +52,7 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     [
         ({"settings.hidden_size": 9}, "settings.hidden_size was 8, is 9"),
         ({"data": "abd"}, "the data are not the same"),
+        ({"task": "classify"}, "it is of grus None fit, not of grus classify fit"),
         ({"settings.seed": 1}, "settings.seed was None, is 1"),
     ],
 )

@@ -104,9 +104,14 @@ def test_torchrun_may_repeat_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert interrupt.requested
 
 
-def test_a_device_that_is_not_there() -> None:
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="device is 'tpu', expected 'cpu' or 'cuda'"):
         distributed.start("tpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(InputError, match="this machine has 1 GPUs for its 2 processes"):
+        distributed.start("cuda")
+    monkeypatch.undo()
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="process 0 of this machine has no GPU: it has 0"):
+        with pytest.raises(InputError, match="device is 'cuda', but this machine has no GPU that PyTorch can use"):
             distributed.start("cuda")

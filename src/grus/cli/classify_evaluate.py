@@ -34,7 +34,7 @@ def add(verbs: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus classify fit")
-    parser.add_argument("data", type=Path, metavar="DATA", help=f"{classify_data.DATA}, with labels")
+    parser.add_argument("data", type=shared.data, metavar="DATA", help=f"{classify_data.DATA}, with labels")
     parser.add_argument("--train", type=Path, metavar="DATA", help="what baselines learn from")
     parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
     classify_data.add_data(parser)

@@ -43,7 +43,7 @@ def add(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("data", type=Path, metavar="DATA", help=classify_data.DATA)
+    parser.add_argument("data", type=shared.data, metavar="DATA", help=classify_data.DATA)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
     parser.add_argument("--test", type=Path, metavar="DATA", help="then evaluate on these, beside baselines")
     parser.add_argument(

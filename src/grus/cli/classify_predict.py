@@ -44,7 +44,7 @@ def add(verbs: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus classify fit")
-    parser.add_argument("data", type=Path, nargs="?", metavar="DATA", help=classify_data.DATA)
+    parser.add_argument("data", type=shared.data, nargs="?", metavar="DATA", help=classify_data.DATA)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the .csv or .jsonl file to write")
     parser.add_argument("--text", metavar="TEXT", help="one text, answered on standard output")
     parser.add_argument("--proba", action="store_true", help="also the probability of every class")
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     rows = _rows(model, examples, options.proba)
     lines = options.output.suffix.lower() == ".jsonl"
     write_whole(options.output, (_json_lines(rows) if lines else _csv(rows)).encode())
-    print(f"{options.output}: {len(examples):,} sequences, {len(rows):,} rows")
+    print(f"{options.output}: {shared.count(len(examples), 'sequence')}, {shared.count(len(rows), 'row')}")
     return 0
 
 

@@ -45,8 +45,8 @@ def apply(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = Non
     """Parse the command line, with the settings of its ``--config``, if any; what is required may stand in the file.
 
     parser: that of the command, or one whose subcommands have it; what has no ``--config`` is parsed as ever.
-    The result has attributes more: ``settings``, what :func:`saving` writes; ``flags`` and ``places``, what an option is
-    called and where in the file it stands, for :func:`grus.cli.names.told`.
+    The result has attributes more: ``settings``, what :func:`saving` writes; ``flags`` and ``places``, what an option
+    is called and where in the file it stands, for :func:`grus.cli.names.told`.
 
     Raises InputError for a file that cannot be read or whose settings are not those of the command, and where
     ``--save-config`` cannot be written; what ``parser.error`` raises for the command line.

@@ -29,7 +29,9 @@ def add(verbs: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus language fit")
-    parser.add_argument("data", type=Path, nargs="+", metavar="TEXT", help="text files, read one after the other")
+    parser.add_argument(
+        "data", type=shared.data, nargs="+", metavar="TEXT", help="text files, read one after the other"
+    )
     parser.add_argument(
         "--train",
         type=Path,

@@ -38,7 +38,9 @@ def add(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("data", type=Path, nargs="+", metavar="TEXT", help="text files, read one after the other")
+    parser.add_argument(
+        "data", type=shared.data, nargs="+", metavar="TEXT", help="text files, read one after the other"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
     _add_text(parser.add_argument_group("the text"))
     _add_network(parser.add_argument_group("the network"))

@@ -11,6 +11,9 @@ __all__ = ["flags", "told"]
 OTHERS = (
     ("num_layers", "layers", "--layers"),
     ("bidirectional=False", "forward", "--forward"),
+    ("leave labels out", "labels", "leave --labels out"),
+    ("leave channels out", "channels", "leave --channels out"),
+    ("channels names", "channels", "--channels names"),
     ("lower is False", "case", "--case is given"),
     ("leave lower out", "case", "leave --case out"),
     ("refit is True", "refit", "--refit is given"),
@@ -35,7 +38,7 @@ def flags(parser: argparse.ArgumentParser) -> dict[str, str]:
 def told(message: str, options: argparse.Namespace | None) -> str:
     """``message`` with the options' names, and before it the place in ``--config`` of the first, if it came from there.
 
-    A name is replaced where it is told apart from a common word: before ``is``, ``are`` or ``=``, or with an underscore.
+    A name is replaced where it is not taken for a common word: before ``is``, ``are`` or ``=``, or with an underscore.
     """
     known: dict[str, str] = getattr(options, "flags", {})
     for words, dest, instead in OTHERS:
@@ -44,7 +47,12 @@ def told(message: str, options: argparse.Namespace | None) -> str:
     if known:
         names = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
         before = r"(?<![\w'\"/-])(?<!the )(?<!its )(?<!an )(?<!a )"
-        message = re.sub(rf"{before}({names})(?:=|(?= is )|(?= are ))", lambda m: known[m[1]], message)
+        message = re.sub(rf"^({names})(?= are )", lambda m: known[m[1]], message)
+        message = re.sub(
+            rf"{before}({names})(?:(=(?=['\"\w.]))|=|(?= is ))",
+            lambda m: known[m[1]] + " " * bool(m[2]),
+            message,
+        )
         long = "|".join(name for name in known if "_" in name) or "$."
         message = re.sub(rf"(?<![\w'\"/-])({long})(?![\w'\"])", lambda m: known[m[1]], message)
     first = OPTION.match(message)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from grus.cli import shared
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["Setting", "plain", "read", "text"]
 
 LARGEST = 1 << 20  # bytes of a file of settings
 FEW = 20  # names that a message lists
-ONE = (None, str, int, float, Path)  # types of options that take no list
+ONE = (None, str, int, float, Path, shared.data)  # types of options that take no list
 
 
 class Setting(NamedTuple):

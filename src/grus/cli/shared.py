@@ -14,7 +14,18 @@ from grus.errors import InputError
 if TYPE_CHECKING:
     from grus.tasks.forecast.table import Table
 
-__all__ = ["add_columns", "add_threads", "check_output", "floats", "names", "positive", "read_table", "set_threads"]
+__all__ = [
+    "add_columns",
+    "add_threads",
+    "check_output",
+    "count",
+    "data",
+    "floats",
+    "names",
+    "positive",
+    "read_table",
+    "set_threads",
+]
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +37,11 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: one a core)")
+
+
+def data(text: str) -> Path:
+    """A file to read; ``-`` is the standard input."""
+    return Path("/dev/stdin" if text == "-" else text)
 
 
 def positive(text: str) -> int:
@@ -49,6 +65,11 @@ def names(text: str) -> tuple[str, ...]:
     if not all(parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of names such as price,holiday")
     return parts
+
+
+def count(number: int, what: str) -> str:
+    """``1 row``, ``2,000 rows``"""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def set_threads(threads: int | None) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "PARQUET",
     "Columns",
     "check_encoding",
+    "check_there",
     "is_parquet",
     "lone_surrogate",
     "pyarrow",
@@ -29,6 +30,11 @@ __all__ = [
     "read_text",
 ]
 
+FOREIGN = (
+    (b"PK\x03\x04", "a ZIP archive, such as an Excel workbook"),
+    (b"\x1f\x8b", "packed by gzip"),
+    (b"PAR1", "Parquet"),
+)
 PARQUET = (".parquet", ".pq")
 JSON_LINES = (".jsonl", ".ndjson")
 LONGEST_CELL = 1 << 30  # characters; Python's own limit of 131,072 is less than a long text
@@ -36,21 +42,28 @@ Columns = dict[str, NDArray[Any]]
 
 
 def read(
-    path: str | os.PathLike[str], *, expected: str, encoding: str = "utf-8"
+    path: str | os.PathLike[str], *, expected: str, encoding: str | None = None
 ) -> tuple[Columns, NDArray[np.int64] | None]:
     """The columns of a CSV, Parquet or JSON lines file, and the line each row stands in, counted from 1 (not Parquet).
 
-    expected: the columns of a usual header, for the message about an empty file. A key that a line of JSON lacks is
-    None. Raises FileNotFoundError, or InputError for a file that is empty, damaged, or no table.
+    What has no ending, such as a pipe, is JSON lines if it begins with a brace, else CSV. expected: the columns of a
+    usual header, for the message about an empty file. encoding: None where it cannot be chosen, and is UTF-8. A key
+    that a line of JSON lacks is None. Raises FileNotFoundError, or InputError for a file that is empty, damaged, or no
+    table.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no data file {os.fspath(path)!r}")
+    check_there(path)
     if is_parquet(path):
         return _read_parquet(path), None
-    text = read_text(path, encoding)
-    if Path(path).suffix.lower() in JSON_LINES:
+    text, suffix = read_text(path, encoding), Path(path).suffix.lower()
+    if suffix in JSON_LINES or (not suffix and text.lstrip()[:1] == "{"):
         return _read_json(os.fspath(path), text, expected)
     return _read_csv(os.fspath(path), text, expected)
+
+
+def check_there(path: str | os.PathLike[str]) -> None:
+    """Raise FileNotFoundError where there is no file, pipe or device of this name."""
+    if not Path(path).exists() or Path(path).is_dir():
+        raise FileNotFoundError(f"no data file {os.fspath(path)!r}")
 
 
 def is_parquet(path: str | os.PathLike[str]) -> bool:
@@ -67,21 +80,32 @@ def check_encoding(encoding: str) -> str:
     return "utf-8-sig" if name == "utf-8" else name
 
 
-def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
-    """The text of a file. Raises InputError that names the byte that is not in the encoding."""
-    codec = check_encoding(encoding)
-    name = "UTF-8" if codec == "utf-8-sig" else codec
+def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
+    """The text of a file; None: UTF-8, and no other can be chosen.
+
+    Raises InputError for a file that is no text, or that names the first byte that is not in the encoding.
+    """
+    codec, data = check_encoding(encoding or "utf-8"), Path(path).read_bytes()
+    for magic, what in FOREIGN:
+        if data.startswith(magic):
+            raise InputError(f"{os.fspath(path)} is {what}, not text: save what it holds as text in UTF-8")
     try:
-        text = Path(path).read_bytes().decode(codec)
+        text = data.decode(codec)
     except UnicodeError as error:
-        byte = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
-        raise InputError(
-            f"{os.fspath(path)} is not {name} text{byte}: save it in UTF-8, or name its encoding"
-        ) from None
+        name = "UTF-8" if codec == "utf-8-sig" else codec
+        other = "" if encoding is None else ", or give its encoding, such as encoding='latin-1'"
+        raise InputError(f"{os.fspath(path)} is not {name} text{_byte(error, data)}: save it in UTF-8{other}") from None
     surrogate = lone_surrogate(text)  # which some encodings let through
     if surrogate:
         raise InputError(f"{os.fspath(path)} has {surrogate}, a lone surrogate: it is half a character")
     return text
+
+
+def _byte(error: UnicodeError, data: bytes) -> str:
+    if not isinstance(error, UnicodeDecodeError):  # not every codec tells where
+        return ""
+    offset = error.start + len(data) - len(error.object)  # it does not count a byte order mark
+    return f" (byte 0x{error.object[error.start]:02x} at offset {offset:,}: {error.reason})"
 
 
 def lone_surrogate(text: str) -> str | None:

@@ -161,6 +161,11 @@ def _below(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
 
 
 def _compare(path: str, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    if stored.get("task") != wanted.get("task"):
+        raise InputError(
+            f"cannot resume from {path!r}: it is of grus {stored.get('task')} fit, not of grus {wanted.get('task')} "
+            "fit; delete it, or choose another name"
+        )
     words = _differences(stored, wanted, "{} was {!r}, is {!r}")
     if words:
         raise InputError(f"cannot resume from {path!r}: {words}; make both the same, or delete it to start again")

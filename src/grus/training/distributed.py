@@ -68,7 +68,12 @@ def start(device: str = "cpu") -> Processes:
         raise InputError(f"device is {device!r}, expected 'cpu' or 'cuda'")
     world, local = _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0)
     if device == "cuda" and local >= torch.cuda.device_count():
-        raise InputError(f"process {local} of this machine has no GPU: it has {torch.cuda.device_count()}")
+        count = torch.cuda.device_count()
+        raise InputError(
+            f"device is 'cuda', but this machine has {count} GPUs for its {local + 1} processes"
+            if count
+            else "device is 'cuda', but this machine has no GPU that PyTorch can use: take 'cpu'"
+        )
     place = torch.device(device, local) if device == "cuda" else CPU
     if world > 1:
         if device == "cuda":

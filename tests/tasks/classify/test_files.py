@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,38 @@ def test_a_table_of_texts(write: Any, tmp_path: Path) -> None:
     examples = read(parquet, Names(text="body", label="kind"))
     assert (examples.inputs, examples.labels, examples.ids) == (["one, two", "a\nb"], ["1", "2"], ["p", "q"])
     assert read(write("data.csv", "text\nonly\n")).labels is None
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ("text,label\na,x\n", {"labels": "step"}, "labels is 'step', but .* has a label a sequence: leave labels out"),
+        ("unique_id,token,label\n1,a,x\n", {"labels": "sequence"}, "labels is 'sequence', but .* has a label a step"),
+        ("text,label\na,x\n", {"names": Names(channels=("p",))}, "channels names 'p', but .* holds texts"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(write: Any, data: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(write("a.csv", data), **options)
+
+
+def test_a_class_without_texts(write: Any, tmp_path: Path) -> None:
+    write("topics/sport/a.txt", "a match")
+    (tmp_path / "topics" / "trade").mkdir()
+    with pytest.raises(InputError, match="trade' has no .txt files, expected the texts of a class"):
+        read(tmp_path / "topics")
+
+
+@pytest.mark.parametrize(
+    "data", ["text,label\na,x\nb,y\n", '{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n']
+)
+def test_a_pipe(tmp_path: Path, data: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(data,))
+    writer.start()
+    examples = read(tmp_path / "pipe")
+    writer.join()
+    assert (examples.inputs, examples.labels) == (["a", "b"], ["x", "y"])
 
 
 def test_a_cell_longer_than_pythons_limit(write: Any) -> None:
@@ -133,7 +167,10 @@ def test_npz(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.csv", b"text,label\n\xff,x\n", r"a.csv is not UTF-8 text \(byte 11\): save it in UTF-8, or name its"),
+        ("a.csv", b"text,label\n\xff,x\n", "a.csv is not UTF-8 text (byte 0xff at offset 11: invalid start byte): "),
+        ("a.csv", b"PK\x03\x04 of a workbook", "a.csv is a ZIP archive, such as an Excel workbook, not text"),
+        ("a.xlsx", b"PK\x03\x04 of a workbook", "a.xlsx is a ZIP archive, such as an Excel workbook, not text"),
+        ("a.csv.gz", b"\x1f\x8b\x08", "a.csv.gz is packed by gzip, not text"),
         ("a.csv", "", "a.csv is empty: expected a header (text,label)"),
         ("a.csv", "text,label\n", "a.csv has a header but no rows"),
         ("a.csv", "body,kind\na,b\n", "neither a column 'text' (--text-col) nor 'unique_id' (--id-col); it has 'body'"),

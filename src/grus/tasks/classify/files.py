@@ -52,14 +52,25 @@ def read(
     labels: "sequence" or "step", or "auto": of a series "step" where they differ within it. encoding: of text files.
     Raises FileNotFoundError, or InputError that names the file, the line and what was expected.
     """
-    names, place = names or Names(), Path(path)
+    names = names or Names()
     if labels not in ("auto", "sequence", "step"):
         raise InputError(f"labels is {labels!r}, expected 'auto', 'sequence' or 'step'")
     columns.check_encoding(encoding)
+    examples = _read(path, names, labels, encoding)
+    if names.channels and examples.kind != "series":
+        raise InputError(f"channels names {names.channels[0]!r}, but {os.fspath(path)} holds texts: leave channels out")
+    if labels != "auto" and examples.labels is not None and labels != examples.labelled:
+        raise InputError(
+            f"labels is {labels!r}, but {os.fspath(path)} has a label a {examples.labelled}: leave labels out"
+        )
+    return examples
+
+
+def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str) -> Examples:
+    place = Path(path)
     if place.is_dir():
         return _read_folder(place, encoding)
-    if not place.is_file():
-        raise FileNotFoundError(f"no data file {os.fspath(path)!r}")
+    columns.check_there(path)
     match place.suffix.lower():
         case ".ts":
             return read_ts(path, encoding)
@@ -232,6 +243,9 @@ def _read_folder(folder: Path, encoding: str) -> Examples:
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     found: list[tuple[Path, str]] = [(file, kind.name) for kind in classes for file in _files(kind)]
     labels: Sequence[str] | None = [name for _, name in found]
+    for kind in classes if found else ():
+        if not _files(kind):
+            raise InputError(f"{str(kind)!r} has no .txt files, expected the texts of a class: remove it, or add some")
     if not found:
         found, labels = [(file, "") for file in _files(folder)], None
     if not found:

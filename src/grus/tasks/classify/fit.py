@@ -330,7 +330,7 @@ def _mean_output(
 def _identity(whole: Encoded, task: Classify, settings: Settings, recurrent: Recurrent | None) -> dict[str, Any]:
     """What makes two fits the same: settings by their names, and a digest of what is read. In how many parts a batch is
     computed is not among them: it may change when one does not fit into memory."""
-    identity: dict[str, Any] = {"recurrent": getattr(recurrent, "__name__", None)}
+    identity: dict[str, Any] = {"task": "classify", "recurrent": getattr(recurrent, "__name__", None)}
     for name, value in dataclasses.asdict(settings).items():
         identity |= value if isinstance(value, dict) else {name: value}
     digest = hashlib.sha256(repr(task).encode())

@@ -302,7 +302,7 @@ class _HeldBack:
 
 def _identity(table: Table, settings: Settings, world: int) -> dict[str, Any]:
     """What makes two fits the same: the processes, every setting by its name, and a digest of the columns read."""
-    identity: dict[str, Any] = {"processes": world}
+    identity: dict[str, Any] = {"task": "forecast", "processes": world}
     for name, value in dataclasses.asdict(settings).items():
         identity |= value if isinstance(value, dict) else {name: value}
     digest = hashlib.sha256()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.tasks.columns import check_encoding
+from grus.tasks import columns
 from grus.tasks.language.settings import Settings
 
 __all__ = ["Split", "Streams", "Window", "as_text", "read_text", "split"]
@@ -29,25 +28,10 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
     Raises InputError for an empty file, for one in another encoding (with the first byte that says so), and for an
     encoding that does not exist; OSError where the file cannot be read.
     """
-    codec = check_encoding(encoding)
-    name, data = os.fspath(path), Path(path).read_bytes()
-    try:
-        text = data.decode(codec)
-    except UnicodeError as error:
-        raise InputError(
-            f"{name!r} is not {encoding}: {_reason(error, data)}; give its encoding (--encoding latin-1, …)"
-        ) from None
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text = columns.read_text(path, encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not text:
-        raise InputError(f"{name!r} is empty, expected a text")
-    return _unicode(text)
-
-
-def _reason(error: UnicodeError, data: bytes) -> str:
-    if not isinstance(error, UnicodeDecodeError):  # not every codec tells where
-        return str(error)
-    offset = error.start + len(data) - len(error.object)  # it does not count a byte order mark
-    return f"byte 0x{error.object[error.start]:02x} at offset {offset:,} ({error.reason})"
+        raise InputError(f"{os.fspath(path)!r} is empty, expected a text")
+    return text
 
 
 def as_text(data: Any, encoding: str = "utf-8") -> str:
@@ -103,7 +87,10 @@ def split(text: str, settings: Settings) -> Split:
     parts = Split(text[: ends[0]], text[ends[0] : ends[1]], text[ends[1] :])
     for name, share in (("held_out", settings.held_out), ("validation", settings.validation)):
         if share and not (parts.test if name == "held_out" else parts.validation):
-            raise InputError(f"the text has {len(text):,} characters, of which {name} = {share:g} is none: set it to 0")
+            raise InputError(
+                f"the text has {len(text):,} characters, too few to set a share of {share:g} aside ({name}): "
+                f"give a longer text, or 0 for {name}"
+            )
     return parts
 
 

@@ -274,7 +274,11 @@ def _optimisation(settings: Settings, epoch_steps: int) -> Optimisation:
 
 def _identity(text: str, settings: Settings, world: int, recurrent: Builder | None) -> dict[str, Any]:
     """What makes two fits the same: every setting by its name, the processes, and a digest of the text."""
-    identity: dict[str, Any] = {"processes": world, "recurrent": getattr(recurrent, "__name__", None)}
+    identity: dict[str, Any] = {
+        "task": "language",
+        "processes": world,
+        "recurrent": getattr(recurrent, "__name__", None),
+    }
     for name, value in dataclasses.asdict(settings).items():
         if name == "dropout":
             identity |= {f"{kind} dropout": share for kind, share in value.items()}
