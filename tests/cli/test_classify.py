@@ -73,6 +73,7 @@ def test_fit_leaves_the_model_and_nothing_else(folder: Path) -> None:
 
 def test_fit_tells_what_it_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ["--test", folder / "test.csv", "--compare-lstm", "--metrics", folder / "metrics.jsonl"]
+    more += ["--plot", folder / "training.png"]
     assert main(fit(folder, *more, to="told.safetensors")) == 0
     first, second, *table = capsys.readouterr().out.splitlines()
     told = r": [\d,]+ weights, trained on 60 sequences in \d+ s \(2 classes, one a sequence\)"
@@ -133,6 +134,40 @@ def test_evaluate_without_torch(folder: Path) -> None:
     whole = json.loads(report.read_text())
     assert whole["rows"][0]["accuracy"] >= 0.9
     assert [row["class"] for row in whole["classes"]] == ["bad", "good"]
+
+
+def test_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["classify", "evaluate", folder / "model.safetensors", folder / "test.csv", *COLUMNS]
+    assert main([*map(str, command), "--plot", str(folder / "confusion.png")]) == 0
+    assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib.figure", None)
+        for line in (
+            fit(folder, "--plot", folder / "p.png", to="p"),
+            [*map(str, command), "--plot", str(folder / "p.png")],
+        ):
+            assert main(line) == 2
+            assert capsys.readouterr().err == "grus: error: a picture needs matplotlib: pip install 'grus[plot]'\n"
+    assert main(fit(folder, "--plot", folder / "p.jpg", to="p")) == 2
+    assert "--plot" in capsys.readouterr().err
+    assert not list(folder.glob("p*"))
+
+
+def test_as_many_steps_as_are_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def answer(*more: str) -> str:
+        text = ["--text", "fine was the film awful awful awful awful", "--proba"]
+        assert main(["classify", "predict", str(folder / "model.safetensors"), *text, *more]) == 0
+        return capsys.readouterr().out
+
+    whole, head = answer(), answer("--longest", "4")
+    assert answer("--longest", "0") == whole != head
+    assert answer("--text", "fine was the film") == head
+    command = ["classify", "evaluate", folder / "model.safetensors", folder / "test.csv", *COLUMNS, "--longest"]
+    assert main([*map(str, command), "4"]) == 0
+    assert main([*map(str, command), "-1"]) == 2
+    command = ["classify", "predict", folder / "tagger.safetensors", "--text", "a", "--longest", "3"]
+    assert main([*map(str, command)]) == 2
+    assert "--longest is for one label a sequence" in capsys.readouterr().err
 
 
 def test_fit_needs_torch_and_says_so(folder: Path) -> None:

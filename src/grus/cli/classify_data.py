@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from grus.cli import shared
 
 if TYPE_CHECKING:
+    from grus.model import Model
     from grus.tasks.classify.examples import Examples
 
-__all__ = ["DATA", "FORMATS", "add_data", "read"]
+__all__ = ["DATA", "FORMATS", "add_data", "add_longest", "read", "reading"]
 
 DATA = "a table (.csv, .parquet, .jsonl), a folder, .ts or .npz"
 FORMATS = """\
@@ -21,6 +22,7 @@ data:
   a table of steps             unique_id,token,label: a word a row, each with a label; or unique_id,…,label with
                                columns of numbers, and ds where the order of rows is not that of time
   .ts, .npz                    series of the UCR and UEA archive; arrays X, y and lengths
+  -                            standard input: a table as CSV, or JSON lines
 """
 
 
@@ -44,6 +46,21 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="one label a series or one a step (default: auto, by the data)",
     )
     group.add_argument("--encoding", default="utf-8", metavar="NAME", help="of text files (default: %(default)s)")
+
+
+def add_longest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--longest", type=shared.natural, metavar="N", help="steps that are read, 0 for all (default: as in the fit)"
+    )
+
+
+def reading(model: Model, options: argparse.Namespace) -> Model:
+    """The model, reading as many steps as ``--longest`` says."""
+    if options.longest is None:
+        return model
+    from grus.tasks.classify import predict
+
+    return predict.reading(model, options.longest)
 
 
 def read(path: Path, options: argparse.Namespace) -> Examples:

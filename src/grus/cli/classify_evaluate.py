@@ -37,6 +37,8 @@ def add(verbs: Any) -> None:
     parser.add_argument("data", type=shared.data, metavar="DATA", help=f"{classify_data.DATA}, with labels")
     parser.add_argument("--train", type=Path, metavar="DATA", help="what baselines learn from")
     parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of which classes are taken for which")
+    classify_data.add_longest(parser)
     classify_data.add_data(parser)
     shared.add_threads(parser)
 
@@ -44,14 +46,23 @@ def add(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     inputs = [path for path in (options.model, options.data, options.train) if path is not None and not path.is_dir()]
     shared.check_output("--output", options.output, *inputs, suffixes=(".json",))
+    shared.check_output("--plot", options.plot, *inputs, suffixes=(".png",))
 
     from grus.model import load
+    from grus.tasks import pictures
     from grus.tasks.classify.evaluate import evaluate
+    from grus.tasks.classify.predict import task_of
 
     shared.set_threads(options.threads)
-    model, data = load(options.model), classify_data.read(options.data, options)
+    model, data = classify_data.reading(load(options.model), options), classify_data.read(options.data, options)
+    if options.plot is not None:
+        pictures.check_confusion(len(task_of(model).classes))
     train = None if options.train is None else classify_data.read(options.train, options)
     report = evaluate(model, data, train)
+    if options.plot is not None:
+        accuracy = f"{options.model.name}: accuracy {report['GRU']['accuracy']:.4f}"
+        picture = pictures.confusion([row["class"] for row in report.classes], report.confusion, accuracy)
+        write_whole(options.plot, picture)
     if options.output is not None:
         write_whole(options.output, (report.to_json() + "\n").encode())
     print(report)

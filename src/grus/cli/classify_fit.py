@@ -74,7 +74,7 @@ def _add_text(group: Any) -> None:
     )
     group.add_argument(
         "--longest",
-        type=_natural,
+        type=shared.natural,
         metavar="N",
         help="steps that are read, 0 for all (default: 1000 of a text, all of a series)",
     )
@@ -149,10 +149,6 @@ def _integer(group: Any, option: str, default: int, what: str) -> None:
 
 def _number(group: Any, option: str, default: float, what: str) -> None:
     group.add_argument(option, type=float, default=default, metavar="R", help=f"{what} (default: %(default)s)")
-
-
-def _natural(text: str) -> int:
-    return 0 if text == "0" else shared.positive(text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -48,6 +48,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the .csv or .jsonl file to write")
     parser.add_argument("--text", metavar="TEXT", help="one text, answered on standard output")
     parser.add_argument("--proba", action="store_true", help="also the probability of every class")
+    classify_data.add_longest(parser)
     classify_data.add_data(parser)
     shared.add_threads(parser)
 
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     from grus.tasks.classify.examples import Examples
 
     shared.set_threads(options.threads)
-    model = load(options.model)
+    model = classify_data.reading(load(options.model), options)
     if options.text is not None:
         print(_rows_as_text(_rows(model, Examples("text", [options.text], where=["--text"]), options.proba)))
         return 0

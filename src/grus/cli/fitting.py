@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from grus.cli import shared
 from grus.errors import InputError
 from grus.files import write_whole
+from grus.tasks import pictures
 
 if TYPE_CHECKING:
     from grus.model import Model
@@ -25,6 +26,7 @@ def add(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
     """The options that do not belong to a task."""
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
     parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of loss and validation by step")
     parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them as they come, as JSON lines")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write them for TensorBoard")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
@@ -46,8 +48,16 @@ class Files:
         self.options, self.output = options, options.output
         self.checkpoint: Path = self.output.with_name(self.output.name + ".checkpoint")
         if is_first():
-            written = {"--output": self.output, "--history": options.history, "--metrics": options.metrics}
+            written = {
+                "--output": self.output,
+                "--history": options.history,
+                "--plot": options.plot,
+                "--metrics": options.metrics,
+            }
             self._check(written, [path for path in inputs if not path.is_dir()])
+            shared.check_output("--plot", options.plot, suffixes=(".png",))
+            if options.plot is not None:
+                pictures.new_figure(1, 1)  # raises now where there is no matplotlib
         if self.output.suffix.lower() in other_kinds:
             raise InputError(
                 f"--output {str(self.output)!r}: a model is a .safetensors file, not {self.output.suffix.lower()}"
@@ -72,10 +82,12 @@ class Files:
             )
 
     def write(self, model: Model, history: list[dict[str, Any]]) -> None:
-        """Write the model and the history, and then remove the checkpoint: nothing is lost in between."""
+        """Write the model, the history and its picture, and then remove the checkpoint: nothing is lost in between."""
         model.save(self.output)
         if self.options.history is not None:
             write_whole(self.options.history, (json.dumps(history, indent=1) + "\n").encode())
+        if self.options.plot is not None:
+            write_whole(self.options.plot, pictures.training(history, self.output.name))
         self.checkpoint.unlink()
 
 

@@ -29,7 +29,7 @@ def add(verbs: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus forecast fit")
-    parser.add_argument("data", type=shared.data, metavar="DATA", help="a CSV or Parquet file")
+    parser.add_argument("data", type=shared.data, metavar="DATA", help="a CSV or Parquet file, - for standard input")
     parser.add_argument(
         "--windows",
         type=shared.positive,

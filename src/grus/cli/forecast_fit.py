@@ -38,7 +38,7 @@ def add(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("data", type=shared.data, metavar="DATA", help="a CSV or Parquet file")
+    parser.add_argument("data", type=shared.data, metavar="DATA", help="a CSV or Parquet file, - for standard input")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
     parser.add_argument("--horizon", type=shared.positive, required=True, metavar="H", help="steps ahead to forecast")
     _add_series(parser.add_argument_group("the series"))

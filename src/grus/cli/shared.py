@@ -22,6 +22,7 @@ __all__ = [
     "data",
     "floats",
     "names",
+    "natural",
     "positive",
     "read_table",
     "set_threads",
@@ -48,6 +49,13 @@ def positive(text: str) -> int:
     """An integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """An integer of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 0")
     return int(text)
 
 

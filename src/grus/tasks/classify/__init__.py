@@ -7,7 +7,19 @@
 from grus.tasks.classify.classifier import Classifier
 from grus.tasks.classify.examples import Examples
 from grus.tasks.classify.files import Names, read
+from grus.tasks.classify.predict import reading
 from grus.tasks.classify.report import Report
 from grus.tasks.classify.settings import Architecture, Optimiser, Settings, Trainer
 
-__all__ = ["Architecture", "Classifier", "Examples", "Names", "Optimiser", "Report", "Settings", "Trainer", "read"]
+__all__ = [
+    "Architecture",
+    "Classifier",
+    "Examples",
+    "Names",
+    "Optimiser",
+    "Report",
+    "Settings",
+    "Trainer",
+    "read",
+    "reading",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,11 +13,22 @@ from grus.errors import InputError
 from grus.model import Model
 from grus.session import Session
 from grus.spec import Classify
+from grus.tasks.checks import integer
 from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.metrics import softmax
 from grus.tasks.classify.prepare import encode_inputs
 
-__all__ = ["Runner", "batches", "check_finite", "padded", "predict", "predict_proba", "run_all", "task_of"]
+__all__ = [
+    "Runner",
+    "batches",
+    "check_finite",
+    "padded",
+    "predict",
+    "predict_proba",
+    "reading",
+    "run_all",
+    "task_of",
+]
 
 ROWS = 256  # sequences run at once
 STEPS = 1 << 16  # and steps of them, with their padding
@@ -37,6 +49,17 @@ def task_of(model: Model) -> Classify:
     if not isinstance(task, Classify):
         raise InputError("the model is no classifier: its file has no classes; fit one with grus classify fit")
     return task
+
+
+def reading(model: Model, longest: int) -> Model:
+    """The same model reading ``longest`` steps of a sequence, 0 for all: more, for example, than it was trained on.
+
+    Raises InputError for a model that is no classifier, one with a label a step, and for anything but such a number.
+    """
+    task = task_of(model)
+    if task.labels == "step":
+        raise InputError("longest is for one label a sequence: where every step has one, every step is read")
+    return Model(replace(model.spec, task=replace(task, longest=integer("longest", longest, 0))), model.arrays)
 
 
 def predict(model: Model, X: Any, *, session: Runner | None = None) -> list[Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from grus.errors import InputError
+from grus.tasks import pictures
 from grus.tasks.forecast.predict import quantile_name
 from grus.tasks.forecast.table import Table, as_table
 
@@ -31,14 +31,10 @@ def plot(
 
     Raises InputError for a series the forecast does not have, and when matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # no pyplot: nothing global changes, and no window is opened
-    except ImportError:
-        raise InputError("a picture needs matplotlib: pip install 'grus[plot]'") from None
     chosen = _chosen(forecast, ids)
     columns = 2 if len(chosen) == 4 else min(len(chosen), 3)
     lines = -(-len(chosen) // columns)
-    figure = Figure(figsize=(4.8 * columns, 0.6 + 2.8 * lines), layout="constrained")
+    figure = pictures.new_figure(4.8 * columns, 0.6 + 2.8 * lines)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     history, came = as_table(table), None if actual is None else as_table(actual)
     for axis, name in zip(axes, chosen, strict=False):
@@ -49,9 +45,7 @@ def plot(
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     if title:
         figure.suptitle(title)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    return picture.getvalue()
+    return pictures.png(figure)
 
 
 def _chosen(forecast: Table, ids: Sequence[str] | None) -> list[str]:
