@@ -16,7 +16,7 @@ CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.cpp)
 help:
 	@echo "make demo      train on the M3 competition's monthly series, forecast, load the model without PyTorch"
 	@echo "make test      every check: style, types, walls between modules, kernels' symbols, tests"
-	@echo "make accuracy  forecasts, classifiers, a language model, beside other methods: docs/accuracy.md (two hours)"
+	@echo "make accuracy  forecasts, classifiers, a language model, beside other methods: docs/accuracy.md (three hours)"
 	@echo "make bench     every shape beside every peer: benchmarks/results/cpu.json, docs/performance.md"
 	@echo "make lint      the checks of make test without the tests"
 	@echo "make format    bring Python and C++ into the one style"

@@ -96,14 +96,13 @@ def guesses_of_lstm(classifier: Classifier, X: Any, labels: Any, test: Any, *, p
 def finish(given: argparse.Namespace, name: str, measure: str, data: str, rows: list[dict[str, Any]]) -> None:
     """Print the rows, the best first, and keep them where ``--record`` says. measure: what the scores are.
 
-    With ``--only`` the record's rows of other models stay as they are.
+    With ``--only`` the record's rows of other kinds stay as they are.
     """
     run = {"date": dt.date.today().isoformat(), "machine": platform.processor() or platform.machine()}
     rows = [r | run | {"threads": grus.get_num_threads()} for r in rows]
-    if given.only != KINDS and given.record is not None and given.record.exists():
-        new = {r["model"] for r in rows}
+    if given.record is not None and given.record.exists():
         kept = json.loads(given.record.read_text(encoding="utf-8"))["rows"]
-        rows += [r for r in kept if r["model"] not in new]
+        rows += [r for r in kept if kind(r) not in given.only]
     rows = sorted(rows, key=lambda r: r["score"], reverse=not lower_is_better(measure))
     width = max(len(r["model"]) for r in rows)
     print(f"\n{data}\n{'':{width}}  {measure}  seconds")
@@ -121,6 +120,14 @@ def finish(given: argparse.Namespace, name: str, measure: str, data: str, rows: 
     }
     write_whole(given.record, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
     print(f"{given.record} is written")
+
+
+def kind(of: dict[str, Any]) -> str:
+    """Which of KINDS a row is."""
+    model = of["model"]
+    if model.startswith(LSTM):
+        return "lstm"
+    return "gru" if model.startswith("GRU") and "source" not in of else "baselines"
 
 
 def lower_is_better(measure: str) -> bool:

@@ -97,6 +97,17 @@ def test_bbc(run: Callable[..., dict[str, Any]]) -> None:
     assert found["rows"][0]["deviation"] >= 0
 
 
+def test_some_rows_anew(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    example = importlib.import_module("imdb")
+    replaced = {"imdb": lambda: (TEXTS, LABELS, TEXTS[:6], LABELS[:6]), "classifier": small(example.classifier)}
+    found = run("imdb", LEAST=0.0, **replaced)
+    (tmp_path / "record.json").write_text(json.dumps(found).replace("400 words", "300 words"))
+    anew = run("imdb", "--only", "gru", LEAST=0.0, **replaced)
+    names = {row["model"] for row in anew["rows"]}
+    assert {"GRU, 3 networks, 400 words", "LSTM of equal parameters, 3 networks, 300 words"} < names
+    assert "GRU, 3 networks, 300 words" not in names and len(anew["rows"]) == len(found["rows"])
+
+
 def test_japanese_vowels(run: Callable[..., dict[str, Any]]) -> None:
     train, labels = series(30, 12)
     replaced = {"japanese_vowels": lambda: (train, labels, *series(10, 12)), "LEAST": 90.0}

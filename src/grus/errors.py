@@ -12,7 +12,14 @@ class InputError(ValueError):
 
     The command line prints it as one line and exits with status 2; everything else that is raised is a bug. A message
     beyond 2,000 characters keeps its beginning and its end.
+
+    parameters: the names of arguments in the message, where these are options of the command line too, the one that is
+    wrong first: the command line calls them what a person typed.
     """
+
+    def __init__(self, message: str = "", *parameters: str) -> None:
+        super().__init__(message)
+        self.parameters = parameters
 
     def __str__(self) -> str:
         text = super().__str__()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from grus.cli import config, names, parser
+from grus.errors import InputError
 
 ROWS = "".join(f"a {label} film {i},{label}\n" for i in range(20) for label in ("good", "bad"))
 CLASSIFY = "classify fit r.csv -o m.safetensors"
@@ -80,17 +81,28 @@ def test_from_standard_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("error", "message"),
     [
-        "the window is 3, its window is 4",
-        "column 'seed' is text",
-        "data.csv, line 3: y is 'many'",
-        "no option: seeds are 3, seed",
+        (InputError("season.csv, line 3: season is 'winter'"), None),  # a column, and no option is meant
+        (InputError("held_out.txt is not text", "encoding"), None),
+        (InputError("past season/held_out x.txt: encoding='held_out'", "held_out"), None),
+        (InputError("Name the right one with --time-col (time_col= in Python)"), None),
+        (InputError("'window' is 'window is'; the window of a batch_sizes", "window", "batch_size"), None),
+        (
+            InputError("window is 3, expected the window of window=5", "window"),
+            "--window is 3, expected the window of --window 5",
+        ),
+        (
+            InputError("choose window= from 3, window=, 4 for batch_size", "window", "batch_size"),
+            "choose --window from 3, --window, 4 for --batch-size",
+        ),
+        (InputError("GRU.hidden_size is 9", "hidden_size"), None),
     ],
 )
-def test_other_words_stay(message: str) -> None:
+def test_what_is_told(error: InputError, message: str | None) -> None:
     options = config.apply(parser(), ["forecast", "fit", "a.csv", "--horizon", "3", "-o", "m", "--window", "3"])
-    assert names.told(message, options) == message == names.told(message, None)
+    assert names.told(error, options) == (message or str(error))
+    assert names.told(error, None) == str(error)
 
 
 @pytest.mark.parametrize(

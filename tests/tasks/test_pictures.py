@@ -61,6 +61,15 @@ def test_confusion(drawn: list[Any]) -> None:
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b" * 19 + "…"]
 
 
+def test_names_are_drawn_as_they_are(drawn: list[Any]) -> None:
+    names = ["$10^$20", "晴れ", r"a\frac{"]
+    assert pictures.confusion(names, np.eye(3, dtype=int).tolist(), "run$x_$.safetensors").startswith(b"\x89PNG")
+    labels = [label.get_text() for label in drawn[-1].axes[0].get_yticklabels()]
+    assert labels == [r"\$10^\$20", "晴れ", r"a\frac{"]
+    rows = [{"training": "$x_$", "step": 1, "loss": 2.0}]
+    assert pictures.training(rows, "run$x_$.safetensors").startswith(b"\x89PNG")
+
+
 def test_a_class_without_examples(drawn: list[Any]) -> None:
     pictures.confusion(["a", "b"], [[3, 0], [0, 0]])
     np.testing.assert_array_equal(drawn[-1].axes[0].images[0].get_array(), [[1, 0], [0, 0]])

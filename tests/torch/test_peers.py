@@ -48,6 +48,27 @@ def test_a_row_ends_where_it_ends(peer: Any, layers: int) -> None:
     assert torch.isfinite(network(X, lengths=torch.tensor([0, 1, 2, 3]))).all()
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_gradient_is_that_of_packed_sequences(layers: int) -> None:
+    block = GRU(3, 5, layers, bidirectional=True)
+    blocks = (block, Pool(10, "max"), Linear(10, 2))
+    ours, packed = (Network(blocks, recurrent=peer) for peer in (torch_gru, torch_gru_packed))
+    packed.load_state_dict(ours.state_dict())
+    for network in (ours, packed):
+        network(X, last=True, lengths=LENGTHS).square().sum().backward()
+    for (name, one), (_, other) in zip(ours.named_parameters(), packed.named_parameters(), strict=True):
+        assert one.grad is not None and one.grad.abs().sum() > 0, name
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_dropout_between_layers_of_rows_that_end_early() -> None:
+    peer: Any = torch_gru(GRU(3, 6, 2, bidirectional=True), 0.5)
+    one, two = (peer.run(X, False, LENGTHS) for _ in range(2))
+    assert not torch.allclose(one[0], two[0])
+    peer.eval()
+    torch.testing.assert_close(peer.run(X, False, LENGTHS), peer.run(X, False, LENGTHS))
+
+
 @peers
 def test_a_stream_goes_on(peer: Any) -> None:
     network = Network((GRU(3, 6, 2), Linear(6, 2)), recurrent=peer)

@@ -10,7 +10,7 @@ import pytest
 from grus.errors import InputError
 from grus.training.checkpoint import Journal, Result, Running
 
-IDENTITY = {"settings.hidden_size": 8, "settings.quantiles": (0.1, 0.9), "data": "abc"}
+IDENTITY = {"settings.hidden_size": 8, "settings.quantiles": (0.1, 0.9), "data": "abc", "task": "language"}
 
 
 def write(path: Path) -> Journal:
@@ -52,7 +52,7 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
     [
         ({"settings.hidden_size": 9}, "settings.hidden_size was 8, is 9"),
         ({"data": "abd"}, "the data are not the same"),
-        ({"task": "classify"}, "it is of grus None fit, not of grus classify fit"),
+        ({"task": "classify"}, "it is of grus language fit, not of grus classify fit"),
         ({"settings.seed": 1}, "settings.seed was None, is 1"),
     ],
 )

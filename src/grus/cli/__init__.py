@@ -167,4 +167,5 @@ def _end(error: BaseException, status: int, line: str) -> int:
 def _words(error: Exception, options: argparse.Namespace | None) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return names.told(str(error), options).removesuffix("; call run(x)")
+    message = names.told(error, options) if isinstance(error, InputError) else str(error)
+    return message.removesuffix("; call run(x)")

@@ -35,7 +35,7 @@ def add(verbs: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus classify fit")
     parser.add_argument("data", type=shared.data, metavar="DATA", help=f"{classify_data.DATA}, with labels")
-    parser.add_argument("--train", type=Path, metavar="DATA", help="what baselines learn from")
+    parser.add_argument("--train", type=shared.data, metavar="DATA", help="what baselines learn from")
     parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of which classes are taken for which")
     classify_data.add_longest(parser)
@@ -59,11 +59,11 @@ def run(options: argparse.Namespace) -> int:
         pictures.check_confusion(len(task_of(model).classes))
     train = None if options.train is None else classify_data.read(options.train, options)
     report = evaluate(model, data, train)
+    if options.output is not None:
+        write_whole(options.output, (report.to_json() + "\n").encode())
+    print(report)
     if options.plot is not None:
         accuracy = f"{options.model.name}: accuracy {report['GRU']['accuracy']:.4f}"
         picture = pictures.confusion([row["class"] for row in report.classes], report.confusion, accuracy)
         write_whole(options.plot, picture)
-    if options.output is not None:
-        write_whole(options.output, (report.to_json() + "\n").encode())
-    print(report)
     return 0

@@ -45,7 +45,7 @@ def add(verbs: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("data", type=shared.data, metavar="DATA", help=classify_data.DATA)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
-    parser.add_argument("--test", type=Path, metavar="DATA", help="then evaluate on these, beside baselines")
+    parser.add_argument("--test", type=shared.data, metavar="DATA", help="then evaluate on these, beside baselines")
     parser.add_argument(
         "--compare-lstm", action="store_true", help="with --test: also train an LSTM of as many parameters"
     )
@@ -98,6 +98,7 @@ def _add_network(group: Any) -> None:
 
 
 def _add_training(group: Any) -> None:
+    from grus.tasks.checks import PRECISIONS, SCHEDULES
     from grus.tasks.classify.settings import Optimiser, Trainer
 
     optimiser, trainer = Optimiser(), Trainer()
@@ -112,13 +113,13 @@ def _add_training(group: Any) -> None:
     _number(group, "--average", trainer.average, "decay of the moving average of the weights, 0 for none")
     group.add_argument(
         "--schedule",
-        choices=("cosine", "linear", "constant"),
+        choices=SCHEDULES,
         default=optimiser.schedule,
         help="(default: %(default)s)",
     )
     group.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=PRECISIONS,
         default=optimiser.precision,
         help="of products, on devices that have it (default: %(default)s)",
     )

@@ -32,7 +32,9 @@ def add(verbs: Any) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus forecast fit")
     parser.add_argument("data", type=shared.data, metavar="DATA", help="a CSV or Parquet file, - for standard input")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the CSV or Parquet to write")
-    parser.add_argument("--future-data", type=Path, metavar="FILE", help="the future covariates over the horizon")
+    parser.add_argument(
+        "--future-data", type=shared.data, metavar="FILE", help="the future covariates over the horizon"
+    )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of a few series and their forecasts")
     parser.add_argument("--plot-ids", type=shared.names, metavar="ID,…", help="the series in it (default: six of them)")
     shared.add_columns(parser)

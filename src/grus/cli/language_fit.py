@@ -102,7 +102,8 @@ def _add_network(group: Any) -> None:
 
 
 def _add_training(group: Any) -> None:
-    from grus.tasks.language.settings import PRECISIONS, SCHEDULES, Dropout, Optimiser, Trainer
+    from grus.tasks.checks import PRECISIONS, SCHEDULES
+    from grus.tasks.language.settings import Dropout, Optimiser, Trainer
 
     optimiser, trainer, size = Optimiser(), Trainer(), shared.positive
     length = group.add_mutually_exclusive_group()

@@ -5,56 +5,56 @@ from __future__ import annotations
 import argparse
 import re
 
+from grus.errors import InputError
+
 __all__ = ["flags", "told"]
 
-# Where the command line has another name for it, or says it the other way round.
-OTHERS = (
-    ("num_layers", "layers", "--layers"),
-    ("bidirectional=False", "forward", "--forward"),
-    ("leave labels out", "labels", "leave --labels out"),
-    ("leave channels out", "channels", "leave --channels out"),
-    ("channels names", "channels", "--channels names"),
-    ("lower is False", "case", "--case is given"),
-    ("leave lower out", "case", "leave --case out"),
-    ("refit is True", "refit", "--refit is given"),
-    ("class_weights is 'balanced'", "balanced", "--balanced is given"),
-    ("output dropout", "dropout", "--dropout"),
-    ("input dropout", "input_dropout", "--input-dropout"),
-    ("recurrent dropout", "recurrent_dropout", "--recurrent-dropout"),
-    ("word dropout", "word_dropout", "--word-dropout"),
-    ("weight dropout", "weight_drop", "--weight-drop"),
-)
+# What the command line has another name for or says the other way round, and the value of the option it is.
+OTHERS = {
+    "num_layers": ("layers", "--layers"),
+    "bidirectional=False": ("forward", "--forward"),
+    "lower is False": ("case", "--case is given"),
+    "lower": ("case", "--case"),
+    "refit is True": ("refit", "--refit is given"),
+    "output dropout": ("dropout", "--dropout"),
+    "input dropout": ("input_dropout", "--input-dropout"),
+    "recurrent dropout": ("recurrent_dropout", "--recurrent-dropout"),
+    "word dropout": ("word_dropout", "--word-dropout"),
+    "weight dropout": ("weight_drop", "--weight-drop"),
+}
+QUOTED = re.compile(r"((?<!\w)'[^']*'(?!\w))")  # not from an apostrophe on
 OPTION = re.compile(r"--[a-z-]+")
 
 
 def flags(parser: argparse.ArgumentParser) -> dict[str, str]:
     """The options of a command by the names of their values: ``{"hidden_size": "--hidden-size", …}``."""
-    named = (
-        (action.dest, next((o for o in action.option_strings if o[:2] == "--"), None)) for action in parser._actions
-    )
-    return {dest: option for dest, option in named if option is not None}
+    long = ((a.dest, [option for option in a.option_strings if option.startswith("--")]) for a in parser._actions)
+    return {dest: options[0] for dest, options in long if options}
 
 
-def told(message: str, options: argparse.Namespace | None) -> str:
-    """``message`` with the options' names, and before it the place in ``--config`` of the first, if it came from there.
+def told(error: InputError, options: argparse.Namespace | None) -> str:
+    """The message with options for the error's parameters, and before it where ``--config`` sets the first of them.
 
-    A name is replaced where it is not taken for a common word: before ``is``, ``are`` or ``=``, or with an underscore.
+    A name is replaced at the beginning, where it has an underscore or a space, and before ``=``, ``is``, ``names`` and
+    ``out``: elsewhere it may be a common word. What stands in quotes, or is part of a path, stays as it is.
     """
     known: dict[str, str] = getattr(options, "flags", {})
-    for words, dest, instead in OTHERS:
-        if dest in known:
-            message = re.sub(rf"(?<![\w'\"/-]){re.escape(words)}(?!\w)", instead, message)
-    if known:
-        names = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
-        before = r"(?<![\w'\"/-])(?<!the )(?<!its )(?<!an )(?<!a )"
-        message = re.sub(rf"^({names})(?= are )", lambda m: known[m[1]], message)
-        message = re.sub(
-            rf"{before}({names})(?:(=(?=['\"\w.]))|=|(?= is ))",
-            lambda m: known[m[1]] + " " * bool(m[2]),
-            message,
-        )
-        long = "|".join(name for name in known if "_" in name) or "$."
-        message = re.sub(rf"(?<![\w'\"/-])({long})(?![\w'\"])", lambda m: known[m[1]], message)
+    instead = {name: known[name] for name in error.parameters if name in known}
+    for words, (dest, option) in OTHERS.items():
+        if dest in known and words.startswith(error.parameters):
+            instead[words] = option
+    message = str(error)
+    if not instead:
+        return message
+    ordered = sorted(instead, key=len, reverse=True)
+    every, long = ("|".join(map(re.escape, names)) for names in (ordered, [n for n in ordered if not n.isalpha()]))
+    # prefix= alone loses its sign, prefix=a and prefix='a' have a space for it
+    after = rf"(?:{every})(?=$|=| is | names | out\b)|(?:{long or '(?!)'})(?![\w./-])"
+    pattern = re.compile(rf"(^(?:{every})(?![\w./-])|(?<![\w./-])(?:{after}))(?:=(?=[,;) ])|(=))?")
+    parts = QUOTED.split(message)
+    begin, *rest = (pattern.sub(lambda found: instead[found[1]] + " " * bool(found[2]), part) for part in parts[::2])
+    parts[::2] = [begin, *rest]
+    message = "".join(parts)
     first = OPTION.match(message)
     place = getattr(options, "places", {}).get(first[0]) if first else None
     return message if place is None else f"{place}: {message}"

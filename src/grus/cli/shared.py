@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grus.errors import InputError
+from grus.tasks.columns import STDIN
 
 if TYPE_CHECKING:
     from grus.tasks.forecast.table import Table
@@ -42,7 +43,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 def data(text: str) -> Path:
     """A file to read; ``-`` is the standard input."""
-    return Path("/dev/stdin" if text == "-" else text)
+    return Path(STDIN if text == "-" else text)
 
 
 def positive(text: str) -> int:

@@ -70,7 +70,7 @@ def build(model: Model, opset: int) -> bytes:
         raise InputError(NEEDS) from None
     newest = defs.onnx_opset_version()
     if type(opset) is not int or not LEAST_OPSET <= opset <= newest:
-        raise InputError(f"opset is {opset!r}, expected an integer from {LEAST_OPSET} to {newest}")
+        raise InputError(f"opset is {opset!r}, expected an integer from {LEAST_OPSET} to {newest}", "opset")
     size = sum(array.nbytes for array in model.arrays.values())
     if size >= MOST_BYTES:
         raise InputError(f"the weights have {size:,} bytes, and no ONNX file is larger than {MOST_BYTES:,}")

@@ -52,7 +52,7 @@ def verify(
         raise FileNotFoundError(f"no file or folder {str(target)!r}")
     kind = "c" if target.is_dir() else target.suffix.lower()
     if kind not in (".keras", ".safetensors") and (block is not None or prefix is not None):
-        raise InputError("block= and prefix= are for what was exported to torch or keras")
+        raise InputError("block= and prefix= are for what was exported to torch or keras", "block", "prefix")
     try:
         match kind:
             case "c":

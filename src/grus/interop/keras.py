@@ -71,7 +71,7 @@ def load_file(path: str | os.PathLike[str]) -> Model:
     try:
         return model_of(read_layers(path))
     except InputError as error:
-        raise InputError(f"{os.fspath(path)!r}: {error}") from None
+        raise InputError(f"{os.fspath(path)!r}: {error}", *error.parameters) from None
 
 
 def save_file(model: Model, path: str | os.PathLike[str], *, block: str | None = None) -> None:

@@ -104,13 +104,14 @@ def layers_of(model: Model, block: str | None = None) -> list[Layer]:
     named = dict(_grus(model.spec.blocks, ""))
     if block is not None:
         if block not in named:
-            raise InputError(f"block is {block!r}, expected the name of a GRU in the model: {_list(named)}")
+            raise InputError(f"block is {block!r}, expected the name of a GRU in the model: {_list(named)}", "block")
         return _layers(model, block, named[block])
     others = sorted({type(b).__name__ for b in model.spec.blocks if not isinstance(b, GRU)})
     if others:
         raise InputError(
             f"the model has {', '.join(others)} beside GRU, and only a GRU can be said in other libraries' weights: "
-            f"name the one to take with block=, one of {_list(named)}"
+            f"name the one to take with block=, one of {_list(named)}",
+            "block",
         )
     return [layer for name, gru in named.items() for layer in _layers(model, name, gru)]
 

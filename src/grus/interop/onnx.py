@@ -67,7 +67,8 @@ def load(source: Any, nodes: str | Sequence[str] | None = None) -> Model:
         more = f" and {len(around) - 4} more" if len(around) > 4 else ""
         raise InputError(
             f"the graph computes more than its GRUs: {', '.join(around[:4])}{more}; a Model made here is the GRUs "
-            f"alone: where that is meant, name them with nodes=, in order: {', '.join(repr(n.name) for n in taken)}"
+            f"alone: where that is meant, name them with nodes=, in order: {', '.join(repr(n.name) for n in taken)}",
+            "nodes",
         )
     for node in taken:
         read.append(_read(node))
@@ -96,7 +97,7 @@ def load_file(path: str | os.PathLike[str], nodes: str | Sequence[str] | None = 
             raise InputError(f"has {os.path.getsize(path):,} bytes, and no ONNX file is larger than {_MOST_BYTES:,}")
         return load(Path(path).read_bytes(), nodes)
     except InputError as error:
-        raise InputError(f"{name!r}: {error}") from None
+        raise InputError(f"{name!r}: {error}", *error.parameters) from None
 
 
 def _parsed(source: Any) -> Any:

@@ -152,7 +152,8 @@ def chain(found: Sequence[GraphNode], names: str | Sequence[str] | None) -> list
         order = []
     if len(order) != len(found):
         raise InputError(
-            f"the graph has {len(found)} GRU nodes that are not one chain: choose with nodes= from {listed}"
+            f"the graph has {len(found)} GRU nodes that are not one chain: choose with nodes= from {listed}",
+            "nodes",
         )
     return order
 
@@ -221,7 +222,7 @@ def _shown(node: Any) -> str:
 def _named(found: Sequence[GraphNode], wanted: Sequence[str], listed: str) -> list[GraphNode]:
     by_name = {node.name: node for node in found}
     if not wanted or any(name not in by_name for name in wanted):
-        raise InputError(f"nodes is {list(wanted)}, expected names of GRU nodes: {listed}")
+        raise InputError(f"nodes is {list(wanted)}, expected names of GRU nodes: {listed}", "nodes")
     if len(by_name) < len(found):
         raise InputError(f"two GRU nodes have one name, expected each its own: {listed}")
     order = [by_name[name] for name in wanted]

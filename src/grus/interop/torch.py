@@ -52,7 +52,7 @@ def load(source: Any, prefix: str | None = None, *, reset_after: bool | None = N
     where float32 would round.
     """
     if prefix is not None and not isinstance(prefix, str):
-        raise InputError(f"prefix is {prefix!r}, expected a string such as 'encoder.gru'")
+        raise InputError(f"prefix is {prefix!r}, expected a string such as 'encoder.gru'", "prefix")
     if reset_after is not None and not isinstance(reset_after, bool):
         raise InputError(f"reset_after is {reset_after!r}, expected True or False")
     if not isinstance(source, Mapping):
@@ -114,7 +114,7 @@ def load_file(path: str | os.PathLike[str], prefix: str | None = None, *, reset_
     except SafetensorError as error:
         raise InputError(f"{name!r} is not a .safetensors file, or is damaged: {error}") from None
     except InputError as error:
-        raise InputError(f"{name!r}: {error}") from None
+        raise InputError(f"{name!r}: {error}", *error.parameters) from None
 
 
 def save_file(
@@ -226,14 +226,14 @@ def _choose(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, 
         if len(grus) == 1:
             return grus[0]
         if grus:
-            raise InputError(f"there are {len(grus)} GRUs: name one with prefix=, one of {_list(grus)}")
+            raise InputError(f"there are {len(grus)} GRUs: name one with prefix=, one of {_list(grus)}", "prefix")
         _check_computed(names, "")
         raise InputError(f"there is no GRU{_others(names, found)}: expected keys like 'weight_hh_l0' of shape (3H, H)")
     chosen = _dotted(prefix)
     if chosen not in grus:
         _check_computed([name.removeprefix(chosen) for name in names if name.startswith(chosen)], chosen)
     if chosen not in found:
-        raise InputError(f"prefix is {prefix!r}, expected one of {_list(grus)}")
+        raise InputError(f"prefix is {prefix!r}, expected one of {_list(grus)}", "prefix")
     if chosen not in grus:
         others = _others(names, {chosen: found[chosen]})
         raise InputError(f"there is no GRU{others}: expected one of {_list(grus)}")

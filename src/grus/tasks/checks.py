@@ -7,7 +7,10 @@ from typing import Any
 
 from grus.errors import InputError
 
-__all__ = ["choice", "flags", "integer", "integers", "keep", "number", "plain", "shares"]
+__all__ = ["PRECISIONS", "SCHEDULES", "choice", "flags", "integer", "integers", "keep", "number", "plain", "shares"]
+
+SCHEDULES = ("cosine", "linear", "constant")  # of the learning rate, after its warm-up
+PRECISIONS = ("float32", "bfloat16")  # of products
 
 
 def plain(value: Any) -> Any:
@@ -19,7 +22,7 @@ def integer(name: str, value: Any, least: int) -> int:
     """``value`` as a plain integer. Raises InputError unless it is one of at least ``least``."""
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} is {value!r}, expected an integer of at least {least}")
+        raise InputError(f"{name} is {value!r}, expected an integer of at least {least}", name)
     return value
 
 
@@ -28,7 +31,8 @@ def number(name: str, value: Any, least: float, *, above: bool = False) -> float
     value = plain(value)
     good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not good or value < least or (above and value == least):
-        raise InputError(f"{name} is {value!r}, expected a number {'above' if above else 'of at least'} {least}")
+        bound = "above" if above else "of at least"
+        raise InputError(f"{name} is {value!r}, expected a number {bound} {least}", name)
     return float(value)
 
 
@@ -49,7 +53,7 @@ def shares(owner: object, *names: str, what: str = "") -> None:
     for name in names:
         value = number(name + what, getattr(owner, name), 0)
         if value >= 1:
-            raise InputError(f"{name}{what} is {value!r}, expected a number from 0 to below 1")
+            raise InputError(f"{name}{what} is {value!r}, expected a number from 0 to below 1", name + what)
         keep(owner, name, value)
 
 
@@ -58,7 +62,7 @@ def flags(owner: object, *names: str) -> None:
     for name in names:
         value = plain(getattr(owner, name))
         if not isinstance(value, bool):
-            raise InputError(f"{name} is {value!r}, expected True or False")
+            raise InputError(f"{name} is {value!r}, expected True or False", name)
         keep(owner, name, value)
 
 
@@ -66,5 +70,5 @@ def choice(owner: object, name: str, *choices: str | None) -> None:
     """Keep the field as one of ``choices``."""
     value = plain(getattr(owner, name))
     if value not in choices:
-        raise InputError(f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
+        raise InputError(f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}", name)
     keep(owner, name, value)

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "lone_surrogate",
     "pyarrow",
     "read",
+    "read_bytes",
     "read_text",
 ]
 
@@ -35,6 +37,7 @@ FOREIGN = (
     (b"\x1f\x8b", "packed by gzip"),
     (b"PAR1", "Parquet"),
 )
+STDIN = "/dev/stdin"
 PARQUET = (".parquet", ".pq")
 JSON_LINES = (".jsonl", ".ndjson")
 LONGEST_CELL = 1 << 30  # characters; Python's own limit of 131,072 is less than a long text
@@ -62,8 +65,13 @@ def read(
 
 def check_there(path: str | os.PathLike[str]) -> None:
     """Raise FileNotFoundError where there is no file, pipe or device of this name."""
-    if not Path(path).exists() or Path(path).is_dir():
+    if os.fspath(path) != STDIN and (not Path(path).exists() or Path(path).is_dir()):
         raise FileNotFoundError(f"no data file {os.fspath(path)!r}")
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """What a file holds, or what is left of the standard input, which on some systems no file stands for."""
+    return sys.stdin.buffer.read() if os.fspath(path) == STDIN else Path(path).read_bytes()
 
 
 def is_parquet(path: str | os.PathLike[str]) -> bool:
@@ -76,7 +84,9 @@ def check_encoding(encoding: str) -> str:
         name = codecs.lookup(encoding).name
         "a".encode(name)  # not every codec is one of text
     except (LookupError, ValueError):
-        raise InputError(f"encoding is {encoding!r}, expected the name of one, such as utf-8 or latin-1") from None
+        raise InputError(
+            f"encoding is {encoding!r}, expected the name of one, such as utf-8 or latin-1", "encoding"
+        ) from None
     return "utf-8-sig" if name == "utf-8" else name
 
 
@@ -85,16 +95,18 @@ def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
 
     Raises InputError for a file that is no text, or that names the first byte that is not in the encoding.
     """
-    codec, data = check_encoding(encoding or "utf-8"), Path(path).read_bytes()
+    codec, data = check_encoding(encoding or "utf-8"), read_bytes(path)
     for magic, what in FOREIGN:
-        if data.startswith(magic):
+        if data.startswith(magic) and (magic != b"PAR1" or data.endswith(magic)):
             raise InputError(f"{os.fspath(path)} is {what}, not text: save what it holds as text in UTF-8")
     try:
         text = data.decode(codec)
     except UnicodeError as error:
         name = "UTF-8" if codec == "utf-8-sig" else codec
         other = "" if encoding is None else ", or give its encoding, such as encoding='latin-1'"
-        raise InputError(f"{os.fspath(path)} is not {name} text{_byte(error, data)}: save it in UTF-8{other}") from None
+        raise InputError(
+            f"{os.fspath(path)} is not {name} text{_byte(error, data)}: save it in UTF-8{other}", "encoding"
+        ) from None
     surrogate = lone_surrogate(text)  # which some encodings let through
     if surrogate:
         raise InputError(f"{os.fspath(path)} has {surrogate}, a lone surrogate: it is half a character")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def png(figure: Figure) -> bytes:
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
+    with warnings.catch_warnings():  # a character that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        figure.savefig(picture, format="png", dpi=120)
     return picture.getvalue()
 
 
@@ -46,7 +49,9 @@ def training(history: Sequence[Mapping[str, Any]], title: str | None = None) -> 
     for index, name in enumerate(dict.fromkeys(row["training"] for row in history)):
         rows = [row for row in history if row["training"] == name]
         color = f"C{index % 10}"
-        axes[0].plot([row["step"] for row in rows], [row["loss"] for row in rows], color=color, lw=1.6, label=name)
+        axes[0].plot(
+            [row["step"] for row in rows], [row["loss"] for row in rows], color=color, lw=1.6, label=_plain(name)
+        )
         checked = [(row["step"], row["validation"]) for row in rows if row.get("validation") is not None]
         if checked:
             axes[1].plot(*zip(*checked, strict=True), color=color, lw=1.6, marker="o", ms=3)
@@ -60,8 +65,13 @@ def training(history: Sequence[Mapping[str, Any]], title: str | None = None) -> 
     for axis in axes:
         axis.grid(alpha=0.25)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(_plain(title))
     return png(figure)
+
+
+def _plain(text: str) -> str:
+    """``text`` so that matplotlib draws it as it is: a dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
 
 
 def check_confusion(classes: int) -> None:
@@ -84,7 +94,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], title: st
     figure = new_figure(side + 0.8, side)
     axis = figure.subplots()
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    short = [name if len(name) <= 20 else f"{name[:19]}…" for name in classes]
+    short = [_plain(name if len(name) <= 20 else f"{name[:19]}…") for name in classes]
     axis.set_xticks(range(number), short, rotation=90 if max(map(len, short)) > 2 else 0)
     axis.set_yticks(range(number), short)
     axis.set_xlabel("predicted")
@@ -96,5 +106,5 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], title: st
                 axis.text(j, i, f"{count:,}", ha="center", va="center", color="w" if dark else "k", fontsize=8)
     figure.colorbar(image, ax=axis, label="share of the true class", shrink=0.8)
     if title:
-        axis.set_title(title)
+        axis.set_title(_plain(title))
     return png(figure)

@@ -161,10 +161,11 @@ def _below(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
 
 
 def _compare(path: str, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-    if stored.get("task") != wanted.get("task"):
+    tasks = stored.get("task"), wanted.get("task")
+    if None not in tasks and tasks[0] != tasks[1]:
         raise InputError(
-            f"cannot resume from {path!r}: it is of grus {stored.get('task')} fit, not of grus {wanted.get('task')} "
-            "fit; delete it, or choose another name"
+            f"cannot resume from {path!r}: it is of grus {tasks[0]} fit, not of grus {tasks[1]} fit; delete it, or "
+            "choose another name"
         )
     words = _differences(stored, wanted, "{} was {!r}, is {!r}")
     if words:

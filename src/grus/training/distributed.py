@@ -68,11 +68,11 @@ def start(device: str = "cpu") -> Processes:
         raise InputError(f"device is {device!r}, expected 'cpu' or 'cuda'")
     world, local = _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0)
     if device == "cuda" and local >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
+        count, asked = torch.cuda.device_count(), _number("LOCAL_WORLD_SIZE", local + 1)
+        if not count:
+            raise InputError("device is 'cuda', but this machine has no GPU that PyTorch can use: take 'cpu'", "device")
         raise InputError(
-            f"device is 'cuda', but this machine has {count} GPUs for its {local + 1} processes"
-            if count
-            else "device is 'cuda', but this machine has no GPU that PyTorch can use: take 'cpu'"
+            f"device is 'cuda', but this machine has fewer GPUs ({count}) than processes ({asked})", "device"
         )
     place = torch.device(device, local) if device == "cuda" else CPU
     if world > 1:

@@ -58,10 +58,12 @@ def read(
     columns.check_encoding(encoding)
     examples = _read(path, names, labels, encoding)
     if names.channels and examples.kind != "series":
-        raise InputError(f"channels names {names.channels[0]!r}, but {os.fspath(path)} holds texts: leave channels out")
+        raise InputError(
+            f"channels names {names.channels[0]!r}, but {os.fspath(path)} holds texts: leave channels out", "channels"
+        )
     if labels != "auto" and examples.labels is not None and labels != examples.labelled:
         raise InputError(
-            f"labels is {labels!r}, but {os.fspath(path)} has a label a {examples.labelled}: leave labels out"
+            f"labels is {labels!r}, but {os.fspath(path)} has a label a {examples.labelled}: leave labels out", "labels"
         )
     return examples
 

@@ -58,7 +58,7 @@ def reading(model: Model, longest: int) -> Model:
     """
     task = task_of(model)
     if task.labels == "step":
-        raise InputError("longest is for one label a sequence: where every step has one, every step is read")
+        raise InputError("longest is for one label a sequence: where every step has one, every step is read", "longest")
     return Model(replace(model.spec, task=replace(task, longest=integer("longest", longest, 0))), model.arrays)
 
 

@@ -72,7 +72,7 @@ def make_task(examples: Examples, settings: Settings) -> Classify:
     for name in classes:
         _check_unicode(name, "a label")
     if examples.labelled == "step" and settings.longest:
-        raise InputError("longest is for one label a sequence: where every step has one, every step is read")
+        raise InputError("longest is for one label a sequence: where every step has one, every step is read", "longest")
     if examples.kind == "series":
         given = settings.of_text()
         if given:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grus.errors import InputError
-from grus.tasks.checks import choice, flags, integers, keep, number, shares
+from grus.tasks.checks import PRECISIONS, SCHEDULES, choice, flags, integers, keep, number, shares
 
 __all__ = ["Architecture", "Optimiser", "Settings", "Trainer"]
 
@@ -55,9 +55,13 @@ class Optimiser:
         keep(self, "clip", number("clip", self.clip, 0, above=True))
         integers(self, 1, "batch_size", "accumulate")
         if self.accumulate > self.batch_size:
-            raise InputError(f"accumulate is {self.accumulate}, expected at most batch_size, {self.batch_size}")
-        choice(self, "schedule", "cosine", "linear", "constant")
-        choice(self, "precision", "float32", "bfloat16")
+            raise InputError(
+                f"accumulate is {self.accumulate}, expected at most batch_size, {self.batch_size}",
+                "accumulate",
+                "batch_size",
+            )
+        choice(self, "schedule", *SCHEDULES)
+        choice(self, "precision", *PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,11 @@ class Trainer:
         )  # fmt: skip
         flags(self, "refit")
         if self.refit and not self.validation:
-            raise InputError("refit is True, but validation is 0: nothing is held back to find the best epoch by")
+            raise InputError(
+                "refit is True, but validation is 0: nothing is held back to find the best epoch by",
+                "refit",
+                "validation",
+            )
         choice(self, "class_weights", "balanced", None)
         choice(self, "initial", "uniform", "spread")
 
@@ -145,7 +153,9 @@ class Settings:
         if self.architecture.pooling == "last" and self.architecture.bidirectional:
             raise InputError(
                 "pooling is 'last' in both directions, but backwards the last step is read first and knows no other: "
-                "read forward alone (bidirectional=False), or take 'max', 'mean' or 'attention'"
+                "read forward alone (bidirectional=False), or take 'max', 'mean' or 'attention'",
+                "pooling",
+                "bidirectional",
             )
 
     def of_text(self) -> list[str]:
@@ -164,7 +174,9 @@ class Settings:
             ("lower", not words, f"tokens is {self.tokens!r}, which always tell capitals apart"),
         ):
             if useless and name in given:
-                raise InputError(f"{name} is {getattr(self, name)!r}, but {why}: leave {name} out")
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}, but {why}: leave {name} out", name, "tokens", "vocabulary"
+                )
 
 
 def _path(given: Any) -> str:

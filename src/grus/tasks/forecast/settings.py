@@ -69,7 +69,9 @@ def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
     given = plain(quantiles)
     levels = [plain(q) for q in given] if isinstance(given, Sequence) and not isinstance(given, str) else None
     if not levels or not all(isinstance(q, (int, float)) and 0 < q < 1 for q in levels):
-        raise InputError(f"quantiles are {quantiles!r}, expected levels between 0 and 1, such as (0.1, 0.5, 0.9)")
+        raise InputError(
+            f"quantiles are {quantiles!r}, expected levels between 0 and 1, such as (0.1, 0.5, 0.9)", "quantiles"
+        )
     return tuple(sorted({float(q) for q in levels} | {0.5}))
 
 

@@ -89,7 +89,8 @@ def split(text: str, settings: Settings) -> Split:
         if share and not (parts.test if name == "held_out" else parts.validation):
             raise InputError(
                 f"the text has {len(text):,} characters, too few to set a share of {share:g} aside ({name}): "
-                f"give a longer text, or 0 for {name}"
+                f"give a longer text, or 0 for {name}",
+                name,
             )
     return parts
 

@@ -62,7 +62,7 @@ def generate(
     top_k = None if top_k is None else integer("top_k", top_k, 1)
     top_p = number("top_p", top_p, 0, above=True)
     if top_p > 1:
-        raise InputError(f"top_p is {top_p!r}, expected a number above 0, at most 1")
+        raise InputError(f"top_p is {top_p!r}, expected a number above 0, at most 1", "top_p")
     rng = np.random.default_rng(None if seed is None else integer("seed", seed, 0))
 
     def tokens() -> Iterator[int]:

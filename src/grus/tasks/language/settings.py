@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from grus.errors import InputError
-from grus.tasks.checks import choice, integer, integers, keep, number, plain, shares
+from grus.tasks.checks import PRECISIONS, SCHEDULES, choice, integer, integers, keep, number, plain, shares
 
 __all__ = ["Architecture", "Dropout", "Optimiser", "Settings", "Trainer"]
 
-SCHEDULES = ("cosine", "linear", "constant")
-PRECISIONS = ("float32", "bfloat16")
 TOKENS = ("characters", "subwords")
 VOCABULARY = {"characters": 5000, "subwords": 4096}  # tokens at most, where the settings leave it open
 BYTES = 256
@@ -83,7 +81,9 @@ class Optimiser:
         choice(self, "schedule", *SCHEDULES)
         choice(self, "precision", *PRECISIONS)
         if self.accumulate > self.batch_size:
-            raise InputError(f"accumulate is {self.accumulate}, but the batch has {self.batch_size} streams only")
+            raise InputError(
+                f"accumulate is {self.accumulate}, but the batch has {self.batch_size} streams only", "accumulate"
+            )
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ class Trainer:
         integers(self, 1, "epochs", "steps", "window")
         keep(self, "seed", integer("seed", self.seed, 0))
         if self.epochs is not None and self.steps is not None:
-            raise InputError(f"epochs is {self.epochs} and steps is {self.steps}, expected one of the two")
+            raise InputError(
+                f"epochs is {self.epochs} and steps is {self.steps}, expected one of the two", "epochs", "steps"
+            )
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ class Settings:
         choice(self, "tokens", *TOKENS)
         integers(self, 1, "vocabulary_size")
         if self.tokens == "subwords" and self.most < BYTES:
-            raise InputError(f"vocabulary_size is {self.most}, expected at least {BYTES}: every byte is a subword")
+            raise InputError(
+                f"vocabulary_size is {self.most}, expected at least {BYTES}: every byte is a subword", "vocabulary_size"
+            )
         shares(self, "held_out", "validation")
         kinds: tuple[tuple[str, type[Any]], ...] = (
             ("architecture", Architecture),
