@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,6 +23,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     stands.
     """
     target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():  # not the name of a temporary in it
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
     # short: with the target's name in it, it could be longer than the file system allows
     prefix = f".grus.{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}."
     _remove_stale(target.parent, prefix)

@@ -72,7 +72,7 @@ def test_bad_tables(failing: Callable[[str], str], tmp_path: Path, text: str, wo
         ("forecast fit data.csv --horizon 600 -o m", ["horizon", "600"]),
         ("forecast fit data.csv --horizon 99999999999999999999 -o m", ["horizon", "99999999999999999999"]),
         ("forecast fit data.csv --horizon 99999999999999999999 -o m --backtest 2", ["horizon"]),
-        ("forecast fit data.csv --horizon 6 -o m --backtest 99999999999999999999", ["--windows"]),
+        ("forecast fit data.csv --horizon 6 -o m --backtest 99999999999999999999", ["take fewer windows"]),
         ("forecast fit data.csv --horizon 6 -o m --hidden-size 10000000", ["out of memory"]),
         ("forecast fit data.csv --horizon 6 -o m --history m.checkpoint", ["--history", "checkpoint"]),
         ("forecast fit data.csv --horizon 6 -o m --quantiles 0.1,2", ["--quantiles are", "2"]),

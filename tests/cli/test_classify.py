@@ -75,7 +75,8 @@ def test_fit_tells_what_it_found(folder: Path, capsys: pytest.CaptureFixture[str
     more = ["--test", folder / "test.csv", "--compare-lstm", "--metrics", folder / "metrics.jsonl"]
     more += ["--plot", folder / "training.png"]
     assert main(fit(folder, *more, to="told.safetensors")) == 0
-    first, second, *table = capsys.readouterr().out.splitlines()
+    picture, first, second, *table = capsys.readouterr().out.splitlines()
+    assert picture == f"picture: {folder / 'training.png'}" and (folder / "training.png").read_bytes()[1:4] == b"PNG"
     told = r": [\d,]+ weights, trained on 60 sequences in \d+ s \(2 classes, one a sequence\)"
     assert re.fullmatch(re.escape(str(folder / "told.safetensors")) + told, first)
     assert re.fullmatch(r"held back: 12 sequences, accuracy [\d.]+, log loss [\d.]+, temperature [\d.]+", second)

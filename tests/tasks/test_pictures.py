@@ -58,7 +58,7 @@ def test_confusion(drawn: list[Any]) -> None:
     axis = drawn[-1].axes[0]
     np.testing.assert_array_equal(axis.images[0].get_array(), [[0.8, 0.2], [0, 1]])
     assert [text.get_text() for text in axis.texts] == ["8", "2", "1,000"]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b" * 19 + "…"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b" * 9 + "…" + "b" * 10]
 
 
 def test_names_are_drawn_as_they_are(drawn: list[Any]) -> None:

@@ -66,4 +66,5 @@ def run(options: argparse.Namespace) -> int:
         accuracy = f"{options.model.name}: accuracy {report['GRU']['accuracy']:.4f}"
         picture = pictures.confusion([row["class"] for row in report.classes], report.confusion, accuracy)
         write_whole(options.plot, picture)
+        print(f"\npicture: {options.plot}")
     return 0

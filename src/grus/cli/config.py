@@ -105,7 +105,9 @@ def _parse(parser: argparse.ArgumentParser, verb: argparse.ArgumentParser, argv:
     options, rest = parser.parse_known_args(argv)
     if rest:
         known = [option for action in verb._actions for option in action.option_strings]
-        near = difflib.get_close_matches(rest[0].partition("=")[0], known, n=1) if rest[0][:1] == "-" else []
+        near = (
+            difflib.get_close_matches(rest[0].partition("=")[0], known, n=1, cutoff=0.75) if rest[0][:1] == "-" else []
+        )
         verb.error(f"unrecognized arguments: {' '.join(rest)}" + "".join(f", did you mean {n}?" for n in near))
     return options
 

@@ -29,7 +29,7 @@ def add(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of loss and validation by step")
     parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them as they come, as JSON lines")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write them for TensorBoard")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary of the fit")
     if device:
         parser.add_argument(
             "--device", choices=("cpu", "cuda"), default="cpu", help="what to compute on (default: %(default)s)"
@@ -88,6 +88,8 @@ class Files:
             write_whole(self.options.history, (json.dumps(history, indent=1) + "\n").encode())
         if self.options.plot is not None:
             write_whole(self.options.plot, pictures.training(history, self.output.name))
+            if not self.options.quiet:
+                print(f"picture: {self.options.plot}", flush=True)
         self.checkpoint.unlink()
 
 

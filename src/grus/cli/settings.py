@@ -88,7 +88,7 @@ def _keys(action: argparse.Action) -> list[str]:
 
 
 def _nearest(key: str, keys: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(key.replace("_", "-").lower(), keys, n=1)
+    near = difflib.get_close_matches(key.replace("_", "-").lower(), keys, n=1, cutoff=0.75)
     if near:
         return f", did you mean {near[0]!r}?"
     if len(keys) > FEW:

@@ -103,6 +103,8 @@ def check_output(option: str, path: Path | None, *inputs: Path | None, suffixes:
     """
     if path is None:
         return
+    if str(path) == "-":
+        raise InputError(f"{option} '-': nothing is written to standard output, expected the name of a file")
     if suffixes and path.suffix.lower() not in ("", *suffixes):
         raise InputError(f"{option} {str(path)!r}: cannot write {path.suffix!r}, expected {' or '.join(suffixes)}")
     folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent

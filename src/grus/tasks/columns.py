@@ -49,7 +49,7 @@ def read(
 ) -> tuple[Columns, NDArray[np.int64] | None]:
     """The columns of a CSV, Parquet or JSON lines file, and the line each row stands in, counted from 1 (not Parquet).
 
-    What has no ending, such as a pipe, is JSON lines if it begins with a brace, else CSV. expected: the columns of a
+    What begins with a brace is JSON lines, whatever its name. expected: the columns of a
     usual header, for the message about an empty file. encoding: None where it cannot be chosen, and is UTF-8. A key
     that a line of JSON lacks is None. Raises FileNotFoundError, or InputError for a file that is empty, damaged, or no
     table.
@@ -57,8 +57,11 @@ def read(
     check_there(path)
     if is_parquet(path):
         return _read_parquet(path), None
-    text, suffix = read_text(path, encoding), Path(path).suffix.lower()
-    if suffix in JSON_LINES or (not suffix and text.lstrip()[:1] == "{"):
+    text = read_text(path, encoding)
+    begins = text.lstrip()[:1]
+    if begins == "[" and Path(path).suffix.lower() in (".json", ""):
+        raise InputError(f"{os.fspath(path)} is a list in JSON: expected an object a line, as jq -c '.[]' writes it")
+    if Path(path).suffix.lower() in JSON_LINES or begins == "{":
         return _read_json(os.fspath(path), text, expected)
     return _read_csv(os.fspath(path), text, expected)
 
@@ -103,7 +106,8 @@ def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
         text = data.decode(codec)
     except UnicodeError as error:
         name = "UTF-8" if codec == "utf-8-sig" else codec
-        other = "" if encoding is None else ", or give its encoding, such as encoding='latin-1'"
+        likely = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+        other = "" if encoding is None else f", or give its encoding, such as encoding={likely!r}"
         raise InputError(
             f"{os.fspath(path)} is not {name} text{_byte(error, data)}: save it in UTF-8{other}", "encoding"
         ) from None
@@ -176,7 +180,8 @@ def _read_json(name: str, text: str, expected: str) -> tuple[Columns, NDArray[np
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{name}, line {number}: not JSON: {error}") from None
+            where = f" (column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+            raise InputError(f"{name}, line {number}: not JSON: {getattr(error, 'msg', error)}{where}") from None
         surrogate = lone_surrogate(json.dumps(row, ensure_ascii=False)) if "\\ud" in line.lower() else None
         if surrogate:
             raise InputError(f"{name}, line {number}: {surrogate} is a lone surrogate, half a character")

@@ -62,6 +62,7 @@ def training(history: Sequence[Mapping[str, Any]], title: str | None = None) -> 
     if measured:
         axes[1].set_ylabel("validation (ring: best)")
     axes[-1].set_xlabel("step")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
     for axis in axes:
         axis.grid(alpha=0.25)
     if title:
@@ -91,10 +92,10 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], title: st
     table = np.array(counts)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.42 * number
-    figure = new_figure(side + 0.8, side)
+    figure = new_figure(max(side + 0.8, 5.5), max(side, 3.4))
     axis = figure.subplots()
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    short = [_plain(name if len(name) <= 20 else f"{name[:19]}…") for name in classes]
+    short = [_plain(name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}") for name in classes]
     axis.set_xticks(range(number), short, rotation=90 if max(map(len, short)) > 2 else 0)
     axis.set_yticks(range(number), short)
     axis.set_xlabel("predicted")

@@ -83,7 +83,7 @@ def test_some_of_them() -> None:
         ([["a", "b"], ["c"]], ["x", ["y"]], r"y\[1\] is \['y'\], but y\[0\] is one label"),
         ([["a", "b"], ["c"]], [["x"], ["y"]], r"y\[0\] has 1 labels, but X\[0\] has 2 steps"),
         ([["a", "b"]], [["x", None]], r"y\[0\]\[1\] is None, expected a label"),
-        (Examples("text", ["a"]), ["x"], "y is given beside Examples"),
+        (Examples("text", ["a"]), ["x"], "y is given, but X has labels of its own"),
     ],
 )
 def test_what_is_wrong_is_named(X: Any, y: Any, message: str) -> None:

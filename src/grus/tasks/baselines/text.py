@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -40,5 +41,7 @@ def tfidf_logistic(
         weights = terms.fit_transform(texts)
     except ValueError as error:  # its only reason, as the texts are strings
         raise InputError(f"texts have no words to learn from: {error}") from None
-    classifier.fit(weights, labels)
+    with warnings.catch_warnings():  # that almost every text has a label of its own is told by the table
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        classifier.fit(weights, labels)
     return [str(label) for label in classifier.predict(terms.transform(test))] if test else []

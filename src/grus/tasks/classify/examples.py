@@ -63,7 +63,7 @@ def as_examples(X: Any, y: Any = None) -> Examples:
     """
     if isinstance(X, Examples):
         if y is not None:
-            raise InputError("y is given beside Examples, which have labels of their own")
+            raise InputError("y is given, but X has labels of its own")
         return X
     if isinstance(X, os.PathLike):
         from grus.tasks.classify.files import read
@@ -95,7 +95,10 @@ def is_missing(value: object) -> bool:
 def _listed(name: str, given: Any) -> list[Any]:
     single = isinstance(given, (str, bytes)) or (isinstance(given, np.ndarray) and not given.ndim)
     if single or not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
-        raise InputError(f"{name} is a {type(given).__name__}, expected a sequence with one entry for each sequence")
+        hint = ": a text goes into a list, a file is a pathlib.Path" if isinstance(given, str) else ""
+        raise InputError(
+            f"{name} is a {type(given).__name__}, expected a sequence with one entry for each sequence{hint}"
+        )
     if hasattr(given, "to_numpy"):  # a column or a frame, of pandas or another
         given = given.to_numpy()
     if isinstance(given, np.ndarray) and given.dtype.kind in "OUS":

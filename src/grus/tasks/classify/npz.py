@@ -27,8 +27,8 @@ def read_npz(path: str | os.PathLike[str]) -> Examples:
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files if key in ("X", "y", "lengths")}
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{name} is not an .npz file of plain arrays, or is damaged: {error}") from None
+    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{name} is not an .npz file of plain arrays, or is damaged") from None
     except MemoryError as error:  # as the shape in a damaged header may say
         raise InputError(f"{name} does not fit into memory: {error}") from None
     if "X" not in arrays:

@@ -76,7 +76,9 @@ def make_task(examples: Examples, settings: Settings) -> Classify:
     if examples.kind == "series":
         given = settings.of_text()
         if given:
-            raise InputError(f"{given[0]} is {getattr(settings, given[0])!r}, but the data are series: it is for texts")
+            raise InputError(
+                f"{given[0]} is {getattr(settings, given[0])!r}, but the data are series: it is for texts", given[0]
+            )
         return Classify(_scales(examples), classes, examples.labelled, longest=settings.longest or 0)
     longest = LONGEST if settings.longest is None else settings.longest
     task = Classify(

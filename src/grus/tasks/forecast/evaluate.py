@@ -37,7 +37,7 @@ def hidden_steps(panel: Panel, horizon: int, windows: int, step: int | None) -> 
     if longest < most + LEAST_COUNT:
         raise InputError(
             f"{windows} windows of horizon {horizon} hide {most} steps, but the longest series has {longest}: it "
-            f"needs {most + LEAST_COUNT}; take fewer windows (--windows), or a shorter horizon"
+            f"needs {most + LEAST_COUNT}; take fewer windows, or a shorter horizon"
         )
     return [horizon + step * w for w in reversed(range(windows))]
 

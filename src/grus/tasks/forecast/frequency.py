@@ -88,7 +88,9 @@ def parse(name: str) -> Frequency:
             return Frequency(plain, "time", count * FIXED[base])
         if base == "B":
             return Frequency(plain, "business day", count)
-    raise InputError(f"freq is {name!r}, expected MS, ME, QS, QE, YS, YE, W, D, B, h, min, s, or 1 for integer steps")
+    raise InputError(
+        f"freq is {name!r}, expected MS, ME, QS, QE, YS, YE, W, D, B, h, min, s, or 1 for integer steps", "freq"
+    )
 
 
 def infer(times: Times, starts: NDArray[np.int64], source: str = "the table") -> Frequency:

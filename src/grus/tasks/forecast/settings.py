@@ -124,8 +124,8 @@ class Settings:
 def _names(kind: str, given: Any) -> tuple[str, ...]:
     names = plain(given)
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(n, str) and n for n in names):
-        raise InputError(f"{kind} is {names!r}, expected a tuple of column names")
+        raise InputError(f"{kind} is {names!r}, expected a tuple of column names", kind)
     reserved = sorted({"unique_id", "ds", "y"} & set(names))
     if reserved:
-        raise InputError(f"{kind} names the column {reserved[0]!r}, expected covariates only")
+        raise InputError(f"{kind} names the column {reserved[0]!r}, expected covariates only", kind)
     return tuple(str(name) for name in names)
