@@ -50,7 +50,13 @@ def training(history: Sequence[Mapping[str, Any]], title: str | None = None) -> 
         rows = [row for row in history if row["training"] == name]
         color = f"C{index % 10}"
         axes[0].plot(
-            [row["step"] for row in rows], [row["loss"] for row in rows], color=color, lw=1.6, label=_plain(name)
+            [row["step"] for row in rows],
+            [row["loss"] for row in rows],
+            color=color,
+            lw=1.6,
+            marker="o",
+            ms=3,
+            label=_plain(name),
         )
         checked = [(row["step"], row["validation"]) for row in rows if row.get("validation") is not None]
         if checked:
@@ -91,11 +97,11 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], title: st
     check_confusion(number)
     table = np.array(counts)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    side = 2.2 + 0.42 * number
-    figure = new_figure(max(side + 0.8, 5.5), max(side, 3.4))
+    short = [_plain(name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}") for name in classes]
+    labels = 0.08 * max(map(len, short))  # inches
+    figure = new_figure(max(2.4 + labels + 0.42 * number, 4.5), max(1.6 + labels + 0.42 * number, 3.0))
     axis = figure.subplots()
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    short = [_plain(name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}") for name in classes]
     axis.set_xticks(range(number), short, rotation=90 if max(map(len, short)) > 2 else 0)
     axis.set_yticks(range(number), short)
     axis.set_xlabel("predicted")
@@ -105,7 +111,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], title: st
             if count:
                 dark = shares[i, j] > 0.5
                 axis.text(j, i, f"{count:,}", ha="center", va="center", color="w" if dark else "k", fontsize=8)
-    figure.colorbar(image, ax=axis, label="share of the true class", shrink=0.8)
+    figure.colorbar(image, ax=axis, label="share of the class", shrink=0.8)
     if title:
-        axis.set_title(_plain(title))
+        figure.suptitle(_plain(title))
     return png(figure)
