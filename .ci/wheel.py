@@ -24,7 +24,8 @@ found = [tool for tool in sys.argv[1:] if shutil.which(tool)]
 assert not found, f"on PATH: {found}"
 import numpy as np
 import grus
-from grus import kernels, reference
+from grus import reference
+from grus.runtime import kernels
 from grus.weights import GRUWeights
 
 random = np.random.default_rng(0)
@@ -63,7 +64,7 @@ def check_wheel(path: Path) -> None:
     strangers = [n for n in names if not n.startswith(("grus/", "grus.libs/", "grus-"))]
     sources = [n for n in names if not n.startswith("grus/export/c99/templates/")]  # which exports are made of
     strangers += [n for n in sources if "csrc" in n or n.endswith((".cpp", ".inl", ".h", ".pyc", ".o", ".a"))]
-    extension = [n for n in names if n.startswith("grus/_native") and n.endswith(".so")]
+    extension = [n for n in names if n.startswith("grus/runtime/_native") and n.endswith(".so")]
     missing = {"grus/__init__.py", "grus/py.typed", "grus/export/c99/templates/source.c"} - set(names)
     if strangers or missing or len(extension) != 1:
         sys.exit(f"{path.name}: should not hold {strangers}, lacks {sorted(missing)}, extensions {extension}")

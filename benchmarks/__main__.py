@@ -27,8 +27,8 @@ from benchmarks.cases import Case
 from benchmarks.measure import Effort, Row, measure
 from benchmarks.peers import PEERS
 from benchmarks.processes import Worker, WorkerError, busy_neighbour
-from grus import kernels
 from grus.files import write_whole
+from grus.runtime import kernels
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "cpu.json", ROOT / "docs" / "performance.md"

@@ -24,8 +24,8 @@ import grus.torch
 from benchmarks import clock, report
 from benchmarks.__main__ import ROOT, _cpu
 from benchmarks.models import CASES, Case
-from grus import kernels
 from grus.files import write_whole
+from grus.runtime import kernels
 
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "torch.json", ROOT / "docs" / "torch.md"
 T, B, H = 100, 32, 256

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from grus import kernels
+from grus.runtime import kernels
 from grus.weights import GRUWeights
 
 STEPS, ROUNDS = 500, 25

@@ -328,7 +328,7 @@ void activation(In<1> x, Out<1> y, const std::string &function, const std::strin
 }  // namespace
 
 NB_MODULE(_native, m) {
-    m.doc() = "The compiled kernels of Grus; grus.kernels is the way in.";
+    m.doc() = "The compiled kernels of Grus; grus.runtime.kernels is the way in.";
     nb::set_leak_warnings(false);
 
     m.def("isas", [] {

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from grus import InputError, Model, Session, Spec
 from grus.interop import torch as interop
-from grus.session import State
+from grus.runtime.session import State
 from grus.spec import Linear
 
 CREDIT = "g2p-en by Kyubyong Park and Jongseok Kim, Apache License 2.0"

@@ -1,6 +1,6 @@
-"""Instruction sets this machine lacks: their kernels cross-compiled and run by an emulator, behind ``grus.kernels``.
+"""Instruction sets this machine lacks: their kernels cross-compiled and run by an emulator, behind ``runtime.kernels``.
 
-``machine(isa)`` is a context in which ``grus.kernels`` runs on such a machine, its compiled part replaced by
+``machine(isa)`` is a context in which ``grus.runtime.kernels`` runs on such a machine, its compiled part replaced by
 csrc/tools/emulated.cpp under qemu-user. As a program (``python tests/emulated.py``) this file only builds that.
 """
 
@@ -23,7 +23,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import _native, kernels
+from grus.runtime import _native, kernels
 
 Array = NDArray[np.float32]
 
@@ -117,7 +117,7 @@ def names(**arrays: Array | None) -> list[str]:
 
 @dataclass(frozen=True)
 class Layer:
-    """As ``grus._native.Layer``, but packed anew for every call."""
+    """As ``grus.runtime._native.Layer``, but packed anew for every call."""
 
     weights: tuple[Array, Array, Array | None, Array | None]
     reset_after: bool
@@ -177,7 +177,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Dense:
-    """As ``grus._native.Dense``."""
+    """As ``grus.runtime._native.Dense``."""
 
     weight: Array
     bias: Array | None
@@ -190,7 +190,7 @@ class Dense:
 
 
 class Native:
-    """What ``grus._native`` is on the emulated machine."""
+    """What ``grus.runtime._native`` is on the emulated machine."""
 
     def __init__(self) -> None:
         self.threads, self.set_threads = _native.threads, _native.set_threads
@@ -222,7 +222,7 @@ class Native:
 
 
 def machine(isa: str) -> AbstractContextManager[object]:
-    """``grus.kernels`` on a machine that has this instruction set: this one, or an emulated one."""
+    """``grus.runtime.kernels`` on a machine that has this instruction set: this one, or an emulated one."""
     return patch.object(kernels, "_native", Native()) if isa in ISAS else nullcontext()
 
 

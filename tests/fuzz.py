@@ -29,7 +29,7 @@ from mutations import BIG, mutated, with_member
 
 import grus
 from grus import InputError, Model, Session, Spec
-from grus.cli.steps import lines
+from grus.inputs.lines import lines
 from grus.interop import keras, onnx, torch
 from grus.spec import GRU, Bypass, Classify, Embedding, Linear, Mean, Pool, Residual, Subwords, parameters
 

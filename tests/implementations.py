@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 import grus.torch
-from grus import Model, kernels, reference, spec
+from grus import Model, reference, spec
 from grus.reference import Gradients
-from grus.session import Session
+from grus.runtime import kernels
+from grus.runtime.session import Session
 from grus.weights import GRUWeights
 
 Array = NDArray[Any]

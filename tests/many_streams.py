@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus import Model, Session, Spec
+from grus.runtime.state import State
 from grus.spec import GRU, Activation, Linear, Mean, Residual, parameters
-from grus.state import State
 
 Array = NDArray[np.float32]
 

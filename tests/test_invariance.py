@@ -8,8 +8,8 @@ import pytest
 import torch
 from implementations import ISAS, NATIVE_ISAS, as_model, case, grus_gru, lacking
 
-from grus import kernels
-from grus.session import Session
+from grus.runtime import kernels
+from grus.runtime.session import Session
 
 
 def each(*names: str) -> pytest.MarkDecorator:

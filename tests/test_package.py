@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import grus
-from grus import _native
+from grus.runtime import _native
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,7 +73,7 @@ def test_continuous_integration_runs_make_test() -> None:
 def test_stub_of_the_extension_says_what_it_takes() -> None:
     def compiled(function: object) -> str:
         ((signature, *_),) = function.__nb_signature__  # type: ignore[attr-defined]
-        signature = re.sub(r"(numpy\.)?ndarray\[[^\]]*\]", "_Array", signature).replace("grus._native.", "")
+        signature = re.sub(r"(numpy\.)?ndarray\[[^\]]*\]", "_Array", signature).replace("grus.runtime._native.", "")
         # a pointer in a tuple may be None, which nanobind does not say
         return signature.replace(", Gates, ", ", Gates | None, ")
 
@@ -83,7 +83,7 @@ def test_stub_of_the_extension_says_what_it_takes() -> None:
             signature = re.sub(rf"\b{name}\b", meaning, signature)
         return signature
 
-    stub = ast.parse((ROOT / "src" / "grus" / "_native.pyi").read_text(encoding="utf-8"))
+    stub = ast.parse((ROOT / "src" / "grus" / "runtime" / "_native.pyi").read_text(encoding="utf-8"))
     aliases = {
         node.targets[0].id: re.sub(r"\[\((.*)\)\]$", r"[\1]", ast.unparse(node.value))
         for node in stub.body

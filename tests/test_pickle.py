@@ -14,7 +14,7 @@ import pytest
 from grus import Model, Session
 from grus.quantized import layout
 from grus.spec import GRU, Characters, Classify, Embedding, Language, Linear, Series, Spec, Words
-from grus.task import Numeric
+from grus.spec.task import Numeric
 from grus.tasks.classify import Classifier
 from grus.tasks.language import LanguageModel
 

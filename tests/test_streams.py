@@ -17,7 +17,8 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
 from benchmarks import streams
 
-from grus import Model, Spec, kernels
+from grus import Model, Spec
+from grus.runtime import kernels
 from grus.spec import GRU, Activation, Block, Forecast, Linear, Mean, Residual, parameters
 from grus.tasks.forecast.windows import input_size, output_size
 

@@ -11,7 +11,8 @@ import grus.torch
 from benchmarks.cases import Problem
 from benchmarks.gate import Arrays, named_gradients
 from benchmarks.peers import Contestant, pytorch
-from grus import Model, Session, kernels, set_num_threads, spec
+from grus import Model, Session, set_num_threads, spec
+from grus.runtime import kernels
 
 
 def prepare(problem: Problem, threads: int) -> dict[str, Contestant]:

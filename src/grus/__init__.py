@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from grus.calibration import quantize
 from grus.errors import InputError
-from grus.kernels import get_num_threads, set_num_threads
 from grus.model import Model, load
-from grus.session import Session
+from grus.runtime.kernels import get_num_threads, set_num_threads
+from grus.runtime.session import Session
+from grus.runtime.state import State
 from grus.spec import Spec
-from grus.state import State
 
 __all__ = [
     "InputError",

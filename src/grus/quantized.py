@@ -272,7 +272,7 @@ Operation = Callable[[Integers, "Iterator[Integers] | None", "list[Integers]"], 
 
 
 class Chain:
-    """A whole w8a16 model, as ``grus.session`` runs its blocks: float32 in and out, integers in between.
+    """A whole w8a16 model, as ``grus.runtime.session`` runs its blocks: float32 in and out, integers in between.
 
     x is [T, B, I], or [B, I] for a step; states are float32 too, q · 2^-15, so that nothing is lost in them.
     """
@@ -284,7 +284,7 @@ class Chain:
     def __call__(
         self, x: Any, h: Iterator[Any] | None, h_n: list[Any], last: bool, ends: Integers | None = None
     ) -> Any:
-        """As ``grus.operations.Operation`` says."""
+        """As ``grus.runtime.operations.Operation`` says."""
         if ends is not None:
             return self._ending(x, None if h is None else list(h), h_n, last, ends)
         state = np.array([STATE], np.int64)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from grus import kernels
 from grus.cli import main
+from grus.runtime import kernels
 
 
 @pytest.fixture(scope="module", autouse=True)

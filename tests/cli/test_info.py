@@ -11,7 +11,7 @@ from test_session import model_of
 from grus import Model, Spec
 from grus.cli import main
 from grus.spec import GRU, Block, Classify, Embedding, Language, Linear, Mean, Numeric, Pool, Series, Words
-from grus.task import Characters
+from grus.spec.task import Characters
 
 CLASSES = tuple(f"c{i}" for i in range(12))
 TEXT = (Embedding(3, 4), GRU(4, 5, bidirectional=True), Pool(10, "attention", 6), Linear(10, 2))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tolerance import check_float32
 
 from grus import Model, Session, Spec
-from grus.session import State
+from grus.runtime.session import State
 from grus.spec import GRU, Block, parameters
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ import torch
 from tolerance import check_float32
 from torch import Tensor
 
-from grus import kernels
+from grus.runtime import kernels
 from grus.torch import ops
 from grus.torch.ops import Extras, Weights
 

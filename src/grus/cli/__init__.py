@@ -13,24 +13,16 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from grus.cli import (
-    classify_evaluate,
-    classify_fit,
-    classify_predict,
-    config,
-    export,
-    forecast_evaluate,
-    forecast_fit,
-    forecast_predict,
-    import_file,
-    info,
-    language_evaluate,
-    language_fit,
-    language_generate,
-    names,
-    stream,
-    verify,
-)
+from grus.cli import config, export, import_file, info, names, stream, verify
+from grus.cli.classify import evaluate as classify_evaluate
+from grus.cli.classify import fit as classify_fit
+from grus.cli.classify import predict as classify_predict
+from grus.cli.forecast import evaluate as forecast_evaluate
+from grus.cli.forecast import fit as forecast_fit
+from grus.cli.forecast import predict as forecast_predict
+from grus.cli.language import evaluate as language_evaluate
+from grus.cli.language import fit as language_fit
+from grus.cli.language import generate as language_generate
 from grus.errors import InputError
 
 __all__ = ["main"]

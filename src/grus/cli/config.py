@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from grus.cli import names, settings
+from grus.cli import names, yamlfile
 from grus.cli.shared import check_output
 from grus.errors import InputError
 from grus.files import write_whole
@@ -63,7 +63,7 @@ def apply(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = Non
         options = _parse(parser, verb, argv)
     given = {a.dest for a in actions if getattr(options, a.dest, MISSING) not in (MISSING, None)}
     if options.config is not None:
-        read = settings.read(options.config, actions)
+        read = yamlfile.read(options.config, actions)
         for dest in _excluded(verb, given):
             read.pop(dest, None)
     else:
@@ -74,7 +74,7 @@ def apply(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = Non
         if action.dest not in given:
             setattr(options, action.dest, read[action.dest].value if action.dest in read else _default(action))
     _check_required(verb, actions, given | set(read))
-    options.settings = settings.plain(options, [a for a in actions if a.dest not in OF_ONE_RUN])
+    options.settings = yamlfile.plain(options, [a for a in actions if a.dest not in OF_ONE_RUN])
     _check_target(options)
     options.settings_of = verb.prog
     return options
@@ -97,7 +97,7 @@ def saving(options: argparse.Namespace) -> Iterator[None]:
 def _save(options: argparse.Namespace) -> None:
     path = getattr(options, "save_config", None)
     if path is not None and os.environ.get("RANK", "0") == "0":  # of the processes of torchrun, the first
-        write_whole(path, settings.text(options.settings, options.settings_of).encode())
+        write_whole(path, yamlfile.text(options.settings, options.settings_of).encode())
 
 
 def _parse(parser: argparse.ArgumentParser, verb: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:

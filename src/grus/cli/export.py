@@ -167,7 +167,7 @@ def calibration(model: Model, path: Path, options: argparse.Namespace) -> NDArra
     if path.suffix.lower() == ".npy":
         return _array(path)
 
-    from grus.cli.steps import lines, stacked
+    from grus.inputs.lines import lines, stacked
 
     with open(path, "rb") as file:
         return stacked(list(lines(file, model.spec.input_size, str(path))), str(path))

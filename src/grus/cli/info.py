@@ -63,7 +63,7 @@ blocks
 
 
 def _state(model: Model) -> str:
-    from grus.session import Session
+    from grus.runtime.session import Session
 
     if any("_reverse" in name for name in model.arrays):
         return "none: a bidirectional GRU reads whole sequences, and cannot be streamed"

@@ -83,7 +83,7 @@ def count(number: int, what: str) -> str:
 
 def set_threads(threads: int | None) -> None:
     if threads is not None:
-        from grus.kernels import set_num_threads
+        from grus.runtime.kernels import set_num_threads
 
         set_num_threads(threads)
 

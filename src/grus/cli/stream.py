@@ -12,8 +12,8 @@ from grus.errors import InputError
 from grus.files import write_whole
 
 if TYPE_CHECKING:
-    from grus.session import Session
-    from grus.state import State
+    from grus.runtime.session import Session
+    from grus.runtime.state import State
 
 EPILOG = """\
 examples:
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from grus.cli.steps import lines, written
+    from grus.inputs.lines import lines, written
     from grus.model import load
-    from grus.session import Session
+    from grus.runtime.session import Session
 
     model = load(options.model)
     session = Session(model)

@@ -19,7 +19,7 @@ from grus.export.onnx_pool import pool
 from grus.files import write_whole
 from grus.interop.onnx import save as gru_nodes
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, leaves
 
 __all__ = ["LEAST_OPSET", "prove", "state_names", "to_onnx"]

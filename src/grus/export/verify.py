@@ -15,7 +15,7 @@ from grus.export.onnx import RUNS, prove
 from grus.interop import keras, torch
 from grus.interop.layers import layers_of, model_of
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 
 __all__ = ["Report", "verify"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.blocks import gru_parameters
 from grus.errors import InputError
 from grus.model import Model
 from grus.spec import GRU, Block, Bypass, Mean, Residual, Spec
+from grus.spec.blocks import gru_parameters
 from grus.weights import GRUWeights
 
 __all__ = ["Array", "Layer", "float32", "layers_of", "model_of"]

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from grus.blocks import gru_parameters
 from grus.errors import InputError
 from grus.files import write_whole
 from grus.interop.layers import Array, float32, layers_of, model_of
 from grus.model import Model, check_header
 from grus.spec import GRU, Spec
+from grus.spec.blocks import gru_parameters
 from grus.weights import to_convention
 
 __all__ = ["load", "load_file", "save", "save_file"]

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grus import kernels
 from grus.errors import InputError
+from grus.runtime import kernels
 from grus.torch import ops
 
 __all__ = ["Ready", "Recurrent"]

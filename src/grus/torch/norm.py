@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grus import kernels
-from grus.normalise import normalise, normalise_back
+from grus.runtime import kernels
+from grus.runtime.normalise import normalise, normalise_back
 from grus.torch import plain
 from grus.torch.passes import apart
 

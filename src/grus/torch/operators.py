@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grus.kernels import Layer
+from grus.runtime.kernels import Layer
 from grus.torch import passes, plain, vmapped
 from grus.torch.calls import DIFFERENTIABLE, GIVEN, WEIGHTS, Backward, Given, Options, split
 from grus.torch.plain import Extras, Weights

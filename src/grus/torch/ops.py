@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from grus import kernels
+from grus.runtime import kernels
 from grus.torch import norm, passes, plain
 from grus.torch.plain import Extras, Gates, Norms, Weights
 

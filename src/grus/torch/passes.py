@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grus import kernels
+from grus.runtime import kernels
 from grus.torch.plain import Extras
 
 __all__ = [

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from grus import kernels
+from grus.runtime import kernels
 from grus.torch import ops, passes, plain
 
 __all__ = ["infer", "step"]

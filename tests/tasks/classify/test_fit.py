@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from grus.errors import InputError
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import Embedding, Mean, Pool
 from grus.tasks.classify import fit as module
 from grus.tasks.classify.examples import as_examples

@@ -10,7 +10,7 @@ import pytest
 
 from grus.errors import InputError
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import GRU, Classify, Linear, Numeric, Series, Spec, Words, parameters
 from grus.tasks.classify import predict as module
 from grus.tasks.classify.predict import predict, predict_proba, task_of

@@ -12,7 +12,7 @@ import pytest
 
 from grus.errors import InputError
 from grus.model import Model, load
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import GRU, Spec, parameters
 from grus.tasks.forecast.predict import predict
 from grus.tasks.forecast.table import Table

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grus import exact, text
+from grus import exact
 from grus.errors import InputError
+from grus.inputs import text
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import GRU, Characters, Embedding, Language, Linear, Spec, parameters
 from grus.tasks.baselines import NGram, xz_bits
 from grus.tasks.language import LanguageModel, Report

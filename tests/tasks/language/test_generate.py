@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from grus.errors import InputError
+from grus.inputs.text import encode
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import Linear, Spec, Subwords
 from grus.tasks.language import LanguageModel
 from grus.tasks.language.generate import BYTES, _pieces, _until, choose, generate, unknown
-from grus.text import encode
 
 LOGITS = np.log(np.array([0.9, 0.4, 0.1, 0.2, 0.3], np.float32))  # token 0, then what adds up to 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from grus.export.c99.text import fill
-from grus.task import Characters, Classify, Language, Series, Subwords, Words
+from grus.spec.task import Characters, Classify, Language, Series, Subwords, Words
 
 __all__ = ["classes", "said", "vocabulary"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import Classify
 from grus.tasks.classify import metrics
 from grus.tasks.classify.examples import Examples, as_examples

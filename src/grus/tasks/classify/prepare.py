@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.inputs.text import encode, encode_tokens, learn_characters, learn_subwords, learn_words, read_vocabulary
 from grus.spec import Characters, Classify, Numeric, Series, Subwords, Words
-from grus.task import Text
+from grus.spec.task import Text
 from grus.tasks.classify.examples import LARGEST, Examples, channel_names
 from grus.tasks.classify.settings import Settings
 from grus.tasks.columns import lone_surrogate
-from grus.text import encode, encode_tokens, learn_characters, learn_subwords, learn_words, read_vocabulary
 
 __all__ = ["Encoded", "check_alike", "classes_of", "encode_inputs", "encode_labels", "make_task"]
 
@@ -125,7 +125,7 @@ def _vocabulary(examples: Examples, settings: Settings) -> Text:
 
 
 def _token_vocabulary(texts: Sequence[list[str]], settings: Settings) -> Words | Characters:
-    """Of text that is cut already; a token may hold what the rules of ``grus.text`` would cut further."""
+    """Of text that is cut already; a token may hold what the rules of ``grus.inputs.text`` would cut further."""
     if settings.tokens == "characters":
         single = (token for tokens in texts for token in tokens if len(token) == 1)
         return learn_characters(single, settings.vocabulary_size)

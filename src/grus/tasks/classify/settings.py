@@ -121,7 +121,7 @@ class Settings:
     tokens: what a step of a text is: "words", "characters", or "subwords" (byte-pair encoding). Of text in tokens each
         is a step, looked up as one of words.
     vocabulary_size: different ones at most. least_count: of words, how often one must occur. lower: them in lower case.
-    vocabulary: a file to take instead of learning one (see ``grus.text.read_vocabulary``).
+    vocabulary: a file to take instead of learning one (see ``grus.inputs.text.read_vocabulary``).
     longest: the steps of a sequence that are read; 0 for all, None for at most 1,000 of a text and all of a series.
 
     What would have no effect is refused where it is not the default: least_count or lower of what is not words,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import Forecast
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.prepare import panel_for

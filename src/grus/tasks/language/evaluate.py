@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import text as texts
 from grus.errors import InputError
+from grus.inputs import text as texts
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import Characters, Language, Subwords
 from grus.tasks.language.corpus import as_text
 from grus.tasks.language.report import Report

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from grus import text as texts
+from grus.inputs import text as texts
 from grus.model import Model
 from grus.spec import GRU, Block, Characters, Embedding, Language, Linear, Spec, Subwords
 from grus.tasks.language.corpus import Split, Streams, Window, as_text, split

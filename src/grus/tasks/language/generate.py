@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import text as texts
 from grus.errors import InputError
+from grus.inputs import text as texts
 from grus.model import Model
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import Characters, Subwords
 from grus.tasks.checks import integer, number
 from grus.tasks.language.evaluate import task_of

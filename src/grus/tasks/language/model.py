@@ -8,7 +8,7 @@ from typing import Any
 
 from grus.errors import InputError
 from grus.model import Model, load
-from grus.session import Session
+from grus.runtime.session import Session
 from grus.spec import Characters
 from grus.tasks.language.corpus import Split, as_text, split
 from grus.tasks.language.evaluate import evaluate, task_of

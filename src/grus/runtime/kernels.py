@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import _native
-from grus._calls import RESTART, SKIP, BackwardCall, Extras, ForwardCall, Gates, Gradients
 from grus.errors import InputError
+from grus.runtime import _native
+from grus.runtime.calls import RESTART, SKIP, BackwardCall, Extras, ForwardCall, Gates, Gradients
 from grus.weights import GRUWeights
 
 __all__ = [

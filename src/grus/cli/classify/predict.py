@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grus.cli import classify_data, shared
+from grus.cli import shared
+from grus.cli.classify import data as classify_data
 from grus.errors import InputError
 from grus.files import write_whole
 
@@ -82,8 +83,8 @@ def run(options: argparse.Namespace) -> int:
 def _rows(model: Model, examples: Examples, proba: bool) -> list[dict[str, Any]]:
     import numpy as np
 
+    from grus.inputs.text import split_words
     from grus.tasks.classify.predict import predict_proba, task_of
-    from grus.text import split_words
 
     classes = task_of(model).classes
     found = predict_proba(model, examples)

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from grus import quantized
 from grus.errors import InputError
+from grus.inputs.text import encode
 from grus.model import Model
-from grus.operations import Chain, state_sizes
+from grus.runtime.operations import Chain, state_sizes
+from grus.runtime.state import State, as_float32, from_bytes, state_of, to_bytes
 from grus.spec import GRU, Characters, Language, Subwords, Words, leaves
-from grus.state import State, as_float32, from_bytes, state_of, to_bytes
-from grus.text import encode
 
 __all__ = ["Session", "State"]
 

@@ -16,7 +16,7 @@ from test_invariance import isas
 
 from grus import Model, Spec, reference
 from grus.errors import InputError
-from grus.session import Session, State
+from grus.runtime.session import Session, State
 from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, parameters
 
 Array = NDArray[Any]

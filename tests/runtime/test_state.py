@@ -16,8 +16,8 @@ from many_streams import shuffled
 from test_session import CHAINS, POOLED, TWO_WAY, inputs, model_of
 
 from grus import InputError, Session, quantize
+from grus.runtime.state import HEADER, State
 from grus.spec import Block
-from grus.state import HEADER, State
 
 DEEP = model_of(*CHAINS["deep"])
 SESSION = Session(DEEP)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import kernels
-from grus.blocks import Pool
+from grus.runtime import kernels
+from grus.spec.blocks import Pool
 
 __all__ = ["Pooling"]
 

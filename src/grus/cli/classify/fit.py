@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grus.cli import classify_data, fitting, shared
+from grus.cli import fitting, shared
+from grus.cli.classify import data as classify_data
 from grus.errors import InputError
 
 if TYPE_CHECKING:

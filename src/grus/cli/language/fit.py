@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grus.cli import fitting, shared
-from grus.cli.language_evaluate import add_encoding
+from grus.cli.language.evaluate import add_encoding
 
 if TYPE_CHECKING:
     from grus.tasks.language.fit import Fitted

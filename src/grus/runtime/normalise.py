@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import _native, kernels
 from grus.errors import InputError
+from grus.runtime import _native, kernels
 
 __all__ = ["normalise", "normalise_back"]
 

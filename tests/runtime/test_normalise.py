@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from tolerance import check_float32
 
-from grus import kernels
 from grus.errors import InputError
-from grus.normalise import normalise, normalise_back
+from grus.runtime import kernels
+from grus.runtime.normalise import normalise, normalise_back
 
 
 def formula(x: NDArray[Any], gain: NDArray[Any], bias: NDArray[Any], dy: NDArray[Any], dtype: torch.dtype) -> list[Any]:

@@ -14,10 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grus.errors import InputError
-from grus.fields import MAX_SIZE
 from grus.spec import (
     GRU,
-    MAX_DEPTH,
     Activation,
     Block,
     Bypass,
@@ -39,6 +37,8 @@ from grus.spec import (
     leaves,
     parameters,
 )
+from grus.spec.fields import MAX_SIZE
+from grus.spec.spec import MAX_DEPTH
 
 SIZE = st.integers(1, 9)
 

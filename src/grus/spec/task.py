@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from grus.errors import InputError
-from grus.fields import MAX_SIZE, check, check_flags, check_sizes, is_tuple, shown, within
+from grus.spec.fields import MAX_SIZE, check, check_flags, check_sizes, is_tuple, shown, within
 
 __all__ = [
     "Categorical",
@@ -107,7 +107,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Words:
-    """Text as words and punctuation marks; ``lower``: in lower case. ``grus.text`` says where a word ends.
+    """Text as words and punctuation marks; ``lower``: in lower case. ``grus.inputs.text`` says where a word ends.
 
     Id 0 is every word that is not in the vocabulary, id i + 1 is vocabulary[i].
     """

@@ -1,4 +1,4 @@
-"""The blocks of a float32 model made ready to run with NumPy and the kernels: what ``grus.session`` calls."""
+"""The blocks of a float32 model made ready to run with NumPy and the kernels: what ``grus.runtime.session`` calls."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import kernels
 from grus.errors import InputError
-from grus.pool import Pooling
+from grus.runtime import kernels
+from grus.runtime.pool import Pooling
 from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, leaves
 from grus.weights import GRUWeights
 

@@ -16,7 +16,7 @@ from test_spec import chains
 from tolerance import FLOOR, check_float32
 
 from grus import Session, exact
-from grus.pool import Pooling
+from grus.runtime.pool import Pooling
 from grus.spec import Block, Embedding, Pool
 from grus.torch.network import from_model
 

@@ -1,4 +1,4 @@
-"""The compiled kernels of Grus (csrc/bind.cpp); grus.kernels is the way in. Arrays are not converted, only checked."""
+"""The compiled kernels of Grus (csrc/bind.cpp), behind grus.runtime.kernels. Arrays are not converted, only checked."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -12,8 +12,8 @@ from test_session import CHAINS, EVERY, POOLED, TWO_WAY, inputs, model_of
 
 from grus import Model, Session, Spec, quantize
 from grus.errors import InputError
+from grus.runtime.state import State
 from grus.spec import GRU, Block, Characters, Classify, Embedding, Forecast, Language, Linear, Pool, Words, parameters
-from grus.state import State
 
 LENGTHS = np.array([9, 1, 4, 0, 4])
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.task import Characters, Subwords, Text, Words
+from grus.spec.task import Characters, Subwords, Text, Words
 
 __all__ = [
     "decode",

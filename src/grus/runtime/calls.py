@@ -1,4 +1,4 @@
-"""What a call of ``grus.kernels`` takes and gives beside arrays."""
+"""What a call of ``grus.runtime.kernels`` takes and gives beside arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import _native
+from grus.runtime import _native
 
 __all__ = ["RESTART", "SKIP", "BackwardCall", "Extras", "ForwardCall", "Gates", "Gradients", "Place"]
 

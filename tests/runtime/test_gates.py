@@ -8,8 +8,9 @@ from implementations import case
 from test_invariance import native_isas, reset
 from tolerance import check_float32
 
-from grus import kernels, reference
+from grus import reference
 from grus.errors import InputError
+from grus.runtime import kernels
 
 SIZES = [(7, 5, 3, 17), (6, 1, 9, 33), (9, 40, 1, 65), (1, 3, 2, 1)]
 

@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from grus import kernels
 from grus.errors import InputError
+from grus.runtime import kernels
 from grus.weights import GRUWeights
 
 RNG = np.random.default_rng(0)

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from grus.errors import InputError
-from grus.task import Characters, Subwords, Text, Words
-from grus.text import (
+from grus.inputs.text import (
     decode,
     encode,
     encode_tokens,
@@ -23,6 +22,7 @@ from grus.text import (
     read_vocabulary,
     split_words,
 )
+from grus.spec.task import Characters, Subwords, Text, Words
 
 TEXTS = ["the cat sat on the mat", "the dog, größer als die Katze", "日本語 the the"]
 
@@ -86,7 +86,7 @@ def test_subwords_of_a_table_without_some_bytes() -> None:
 
 def test_subwords_are_the_same_in_every_process(python: Callable[..., CompletedProcess[str]]) -> None:
     code = (
-        f"from grus.text import learn_subwords, encode; v = learn_subwords({TEXTS!r} * 3, 290); "
+        f"from grus.inputs.text import learn_subwords, encode; v = learn_subwords({TEXTS!r} * 3, 290); "
         "print(ascii(v)); print(encode(v, 'the größte Katze'))"
     )
     one, two = python(code, PYTHONHASHSEED="1"), python(code, PYTHONHASHSEED="2", RAYON_NUM_THREADS="1")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from grus.errors import InputError
-from grus.fields import check, check_flags, check_sizes
+from grus.spec.fields import check, check_flags, check_sizes
 
 __all__ = ["GRU", "Activation", "Embedding", "Linear", "Pool", "gru_parameters"]
 
@@ -97,7 +97,7 @@ class Pool:
     s = q . tanh(A x + b) with A [attention_size, size] (``weight``), b (``bias``) and q (``query``), each
     [attention_size] (Yang et al. 2016, Hierarchical attention networks for document classification).
     Its state is zeros before the first step, and the number of steps (attention: the sum of the weights) is a part
-    of it: [size + 1] numbers, with attention [size + 2]. ``grus.pool`` has the arithmetic.
+    of it: [size + 1] numbers, with attention [size + 2]. ``grus.runtime.pool`` has the arithmetic.
     """
 
     size: int

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from grus.blocks import GRU, Activation, Embedding, Linear, Pool, gru_parameters
 from grus.errors import InputError
-from grus.fields import check, check_sizes, shown
-from grus.task import Categorical, Characters, Classify, Forecast, Language, Numeric, Series, Subwords, Words
+from grus.spec.blocks import GRU, Activation, Embedding, Linear, Pool, gru_parameters
+from grus.spec.fields import check, check_sizes, shown
+from grus.spec.task import Categorical, Characters, Classify, Forecast, Language, Numeric, Series, Subwords, Words
 
 __all__ = [
     "GRU",

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from test_invariance import isas, native_isas, reset
 from tolerance import check_float32
 
-from grus import kernels, reference
+from grus import reference
 from grus.errors import InputError
+from grus.runtime import kernels
 from grus.weights import GRUWeights
 
 Array = NDArray[np.float32]

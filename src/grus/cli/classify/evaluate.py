@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from grus.cli import classify_data, shared
+from grus.cli import shared
+from grus.cli.classify import data as classify_data
 from grus.files import write_whole
 
 EPILOG = (

@@ -1,0 +1,1 @@
+"""``grus classify``: a module a verb."""

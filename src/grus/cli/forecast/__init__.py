@@ -1,0 +1,1 @@
+"""``grus forecast``: a module a verb."""

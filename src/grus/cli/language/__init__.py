@@ -1,0 +1,1 @@
+"""``grus language``: a module a verb."""
