@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,13 @@ from grus.weights import to_convention
 
 __all__ = ["load", "load_file", "save", "save_file"]
 
-_KEY = re.compile(
-    r"(?P<prefix>(?:.*\.)?)(?P<name>(?:weight|bias)_[ih]h(?:_l(?P<layer>\d{1,4})(?P<reverse>_reverse)?)?)"
-)
+_KEY = re.compile(r"(?:weight|bias)_[ih]h(?:_l(?P<layer>\d{1,4})(?P<reverse>_reverse)?)?")  # behind the last dot
 
-
-# what stands in the place of a weight that PyTorch computes anew for each call
+# what stands in the place of a weight that PyTorch computes anew for each call: by the last parts of its name
 _COMPUTED = {
-    "torch.nn.utils.parametrize.remove_parametrizations": re.compile(r"(?:.*\.)?parametrizations\.\w+\.original\d*"),
-    "torch.nn.utils.prune.remove": re.compile(r"(?:.*\.)?(?:weight|bias)_[ih]h\w*_(?:orig|mask)"),
-    "torch.nn.utils.remove_weight_norm": re.compile(r"(?:.*\.)?(?:weight|bias)_[ih]h\w*_[gv]"),
+    "torch.nn.utils.parametrize.remove_parametrizations": (3, re.compile(r"parametrizations\.\w+\.original\d*")),
+    "torch.nn.utils.prune.remove": (1, re.compile(r"(?:weight|bias)_[ih]h\w*_(?:orig|mask)")),
+    "torch.nn.utils.remove_weight_norm": (1, re.compile(r"(?:weight|bias)_[ih]h\w*_[gv]")),
 }
 _BEYOND = {"layer_norm": "layer normalisation", "learn_h0": "a learned initial state", "zoneout": "zoneout"}
 
@@ -64,7 +62,7 @@ def load(source: Any, prefix: str | None = None, *, reset_after: bool | None = N
             raise InputError("reset_after is read from the module: expected None")
         return _of_module(source, prefix)
     names = [name for name in source if isinstance(name, str)]
-    shapes = {name: tuple(getattr(source[name], "shape", ())) for name in names if _KEY.fullmatch(name)}
+    shapes = {name: tuple(getattr(source[name], "shape", ())) for name in names if _KEY.fullmatch(_end(name))}
     return _model(names, shapes, lambda name: float32(name, source[name]), prefix, reset_after is not False)
 
 
@@ -107,7 +105,7 @@ def load_file(path: str | os.PathLike[str], prefix: str | None = None, *, reset_
             if "grus.spec" in (file.metadata() or {}):
                 raise InputError("is a model of Grus already: grus.load reads it")
             names = list(file.keys())
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in names if _KEY.fullmatch(key)}
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in names if _KEY.fullmatch(_end(key))}
             return _model(
                 names, shapes, lambda key: float32(key, _tensor(name, file, key)), prefix, reset_after is not False
             )
@@ -141,7 +139,7 @@ def _tensor(path: str, file: Any, key: str) -> object:
 def _of_module(module: Any, prefix: str | None) -> Model:
     """The GRU in a module, whose options are honoured or refused."""
     state: Mapping[str, Any] = module.state_dict()
-    shapes = {name: tuple(getattr(value, "shape", ())) for name, value in state.items() if _KEY.fullmatch(name)}
+    shapes = {name: tuple(getattr(value, "shape", ())) for name, value in state.items() if _KEY.fullmatch(_end(name))}
     chosen = _choose(list(state), _by_prefix(shapes), prefix)
     gru = dict(module.named_modules()).get(chosen.removesuffix("."))
     beyond = [words for option, words in _BEYOND.items() if getattr(gru, option, False)]
@@ -202,8 +200,9 @@ def _check_alone(names: Iterable[str], chosen: str) -> None:
 
 
 def _check_computed(names: Iterable[str], prefix: str) -> None:
-    for remedy, form in _COMPUTED.items():
-        found = [n for n in names if form.fullmatch(n)]
+    names = [n for n in names if not _KEY.fullmatch(_end(n))]
+    for remedy, (parts, form) in _COMPUTED.items():
+        found = [n for n in names if form.fullmatch(_end(n, parts))]
         if found:
             raise InputError(
                 f"{[prefix + n for n in found[:4]]} stand for weights that are computed from them: make these "
@@ -214,10 +213,14 @@ def _check_computed(names: Iterable[str], prefix: str) -> None:
 def _by_prefix(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, tuple[int, ...]]]:
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     for key, shape in shapes.items():
-        match = _KEY.fullmatch(key)
-        if match:
-            found.setdefault(match["prefix"], {})[match["name"]] = shape
+        name = _end(key)
+        found.setdefault(key[: len(key) - len(name)], {})[name] = shape
     return found
+
+
+def _end(name: str, parts: int = 1) -> str:
+    """The last parts of a dotted name. A pattern for a whole name would go through all of it for each dot in it."""
+    return name.rpartition(".")[2] if parts == 1 else ".".join(name.rsplit(".", parts)[-parts:])
 
 
 def _choose(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, ...]]], prefix: str | None) -> str:
@@ -250,11 +253,11 @@ def _others(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, 
     kinds = {4: "an LSTM", 1: "a plain RNN"}
     projecting = {name for name in names if name.endswith("weight_hr_l0")}
     seen = []
-    for name, keys in found.items():
+    for name, keys in islice(found.items(), 4):
         projected = name + "weight_hr_l0" in projecting
         kind = "an LSTM with proj_size" if projected else kinds.get(_gates(keys), "something else")
         seen.append(f"{kind} at {name!r}")
-    return f" but {', '.join(seen[:4])}" if seen else ""
+    return f" but {', '.join(seen)}" if seen else ""
 
 
 def _dotted(prefix: str) -> str:
