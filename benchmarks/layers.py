@@ -32,7 +32,7 @@ Outcome = dict[str, Any]  # score, weights
 
 
 def peer(layer: str) -> Any:
-    from grus.torch import peers
+    from grus.torch.network import peers
 
     builders = (None, peers.torch_gru, peers.torch_gru_packed, peers.lstm_of_equal_parameters)
     return dict(zip(LAYERS, builders, strict=True))[layer]

@@ -17,7 +17,7 @@ from grus.files import write_whole
 from grus.tasks.classify import Classifier
 from grus.tasks.classify.examples import as_examples
 from grus.tasks.classify.fit import fit_networks
-from grus.torch.peers import lstm_of_equal_parameters
+from grus.torch.network.peers import lstm_of_equal_parameters
 
 T = TypeVar("T")
 KINDS = ("gru", "lstm", "baselines")

@@ -12,7 +12,7 @@ from grus.tasks.baselines import NGram, xz_bits
 from grus.tasks.language import Architecture, Dropout, LanguageModel, Optimiser, Trainer
 from grus.tasks.language.corpus import split
 from grus.tasks.language.fit import bits_per_character, fit_network
-from grus.torch.peers import lstm_of_equal_parameters
+from grus.torch.network.peers import lstm_of_equal_parameters
 
 HIDDEN, STEPS = 512, 3800
 MOST = 2.05  # bits a character, or the run ends with status 1

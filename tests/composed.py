@@ -9,14 +9,14 @@ import torch
 from tolerance import check_float32
 from torch import Tensor, nn
 
-from grus.torch import ops
-from grus.torch.ops import Extras, Weights
+from grus.torch import recurrence
+from grus.torch.recurrence import Extras, Weights
 
 T, B, I, H = 6, 3, 5, 9  # noqa: E741
 
 
 class Layer(nn.Module):
-    """``ops.layer`` with its options as inputs; all results in one tuple."""
+    """``recurrence.layer`` with its options as inputs; all results in one tuple."""
 
     def __init__(self, directions: int = 1, *, dtype: torch.dtype = torch.float32, plain: bool = False, **options: Any):
         super().__init__()
@@ -32,19 +32,21 @@ class Layer(nn.Module):
         more = [Extras(*extras)] * len(directions) if extras else None
         if self.plain:
             return plain_layer(x, h0, directions, more, self.options.get("reset_after", True), self.gates)
-        gates: list[ops.Gates] | None = [] if self.gates else None
-        y, h_n = ops.layer(x, h0, directions, extras=more, gates=gates, **self.options)
+        gates: list[recurrence.Gates] | None = [] if self.gates else None
+        y, h_n = recurrence.layer(x, h0, directions, extras=more, gates=gates, **self.options)
         return y, h_n, *(gate for each in gates or () for gate in each)
 
 
 def plain_layer(
     x: Tensor, h0: Tensor | None, directions: list[Weights], more: Any, reset_after: bool, gates: bool
 ) -> tuple[Tensor, ...]:
-    y, h_n = ops.plain.layer(x, h0, directions, reset_after, more)
+    y, h_n = recurrence.plain.layer(x, h0, directions, reset_after, more)
     found: list[Tensor] = []
     for d, weights in enumerate(directions if gates else []):
         own, first = y[..., d * H : (d + 1) * H], None if h0 is None else h0[d]
-        found += ops.plain.gates(x, first, own, weights, reset_after, Extras() if more is None else more[d], d == 1)
+        found += recurrence.plain.gates(
+            x, first, own, weights, reset_after, Extras() if more is None else more[d], d == 1
+        )
     return y, h_n, *found
 
 

@@ -19,8 +19,8 @@ from torch.export import Dim
 from torch.func import grad, vmap
 from torch.utils.checkpoint import checkpoint
 
-from grus.torch import GRU, GRUCell, operators, ops, passes
-from grus.torch.ops import Extras, Weights
+from grus.torch import GRU, GRUCell, recurrence
+from grus.torch.recurrence import Extras, Weights, native, operators
 
 
 @pytest.fixture(autouse=True)
@@ -250,7 +250,7 @@ def test_a_gradient_penalty_trains() -> None:
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("registered", [False, True])
 def test_second_derivatives_in_float64(reset_after: bool, registered: bool) -> None:
-    """Of ``ops.layer``, and of the operator as it stands in a graph."""
+    """Of ``recurrence.layer``, and of the operator as it stands in a graph."""
     layer = Layer(2, dtype=torch.float64, reset_after=reset_after, gates=True)
     x, h0, skip, restart, start, zone, drop = double(inputs(3, 2, 2))
 
@@ -258,11 +258,12 @@ def test_second_derivatives_in_float64(reset_after: bool, registered: bool) -> N
         directions = [Weights(*weights[i : i + 4]) for i in (0, 4)]
         more = [Extras(skip, restart, start, zone, drop)] * 2
         if registered:
-            options = passes.Options(reset_after, True, gates=True)
+            options = native.Options(reset_after, True, gates=True)
             y, h_n, found = operators.layer(options, x, h0, directions, [None] * 2, more)
             return y, h_n, *found
-        gates: list[ops.Gates] = []
-        return *ops.layer(x, h0, directions, reset_after=reset_after, extras=more, gates=gates), *gates[0], *gates[1]
+        gates: list[recurrence.Gates] = []
+        y, h_n = recurrence.layer(x, h0, directions, reset_after=reset_after, extras=more, gates=gates)
+        return y, h_n, *gates[0], *gates[1]
 
     leaves = [tensor.detach().requires_grad_() for tensor in (x, h0, start, *layer.weights)]
     assert torch.autograd.gradcheck(call, leaves, fast_mode=True)
@@ -276,9 +277,9 @@ def test_layer_normalisation() -> None:
 
     def loss(weights: list[Tensor], gains: list[Tensor], x: Tensor, h0: Tensor, *extras: Tensor) -> Tensor:
         directions = [Weights(*weights[i : i + 4]) for i in (0, 4)]
-        norms = [ops.Norms(*gains[i : i + 2]) for i in (0, 2)]
-        found: list[ops.Gates] = []
-        y, h_n = ops.layer(x, h0, directions, norms=norms, extras=[Extras(*extras)] * 2, gates=found)
+        norms = [recurrence.Norms(*gains[i : i + 2]) for i in (0, 2)]
+        found: list[recurrence.Gates] = []
+        y, h_n = recurrence.layer(x, h0, directions, norms=norms, extras=[Extras(*extras)] * 2, gates=found)
         return sum(r.square().sum() for r in (y, h_n, *found[0], *found[1]))  # type: ignore[return-value]
 
     weights = [weight.detach() for weight in layer.weights]

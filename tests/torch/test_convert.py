@@ -151,7 +151,7 @@ def test_hooks_and_attributes_go_along() -> None:
     assert gru.note == "mine" and torch.equal(gru.seen, torch.ones(2)) and "0.seen" in model.state_dict()
     x = sequence(gru).requires_grad_()
     model(x)[0].sum().backward()
-    assert sorted(seen) == ["after", "backward", "before grus.torch.layer", "weight"]
+    assert sorted(seen) == ["after", "backward", "before grus.torch.gru", "weight"]
     before.remove()
     seen.clear()
     model(x)

@@ -10,8 +10,8 @@ from tolerance import check_float32
 from torch import Tensor
 
 from grus.runtime import kernels
-from grus.torch import ops
-from grus.torch.ops import Extras, Weights
+from grus.torch import recurrence
+from grus.torch.recurrence import Extras, Weights
 
 T, I = 7, 5  # noqa: E741
 OPTIONS = ["skip", "restart", "zone", "zone_all", "drop", "norm"]
@@ -45,7 +45,7 @@ def problem(chosen: list[str], B: int, H: int, D: int) -> dict[str, Any]:
 
 def spelled_out(
     x: Tensor, h0: Tensor, directions: list[Weights], norms: list[Tensor], extras: list[Extras], reset_after: bool
-) -> tuple[Tensor, Tensor, list[ops.Gates]]:
+) -> tuple[Tensor, Tensor, list[recurrence.Gates]]:
     """The formulas a step at a time, as one would write them with ``torch.where`` and ``layer_norm``."""
     hidden = h0.shape[-1]
 
@@ -77,7 +77,7 @@ def spelled_out(
             found[t] = [torch.where(skip, 0.0, gate) for gate in (r, z, n)]
         outputs.append(torch.stack(ys))
         last.append(h)
-        gates.append(ops.Gates(*(torch.stack(gate) for gate in zip(*found, strict=True))))
+        gates.append(recurrence.Gates(*(torch.stack(gate) for gate in zip(*found, strict=True))))
     return torch.cat(outputs, -1), torch.stack(last), gates
 
 
@@ -97,12 +97,12 @@ def solve(
         extras.append(more._replace(start=start, zone=zone, drop=None if more.drop is None else more.drop.to(dtype)))
     directions = [Weights(*weights[i : i + 4]) for i in range(0, len(weights), 4)]
     norms = [leaf(gain) for gain in given["norms"]]
-    gates: list[ops.Gates] | None = [] if with_gates else None
+    gates: list[recurrence.Gates] | None = [] if with_gates else None
     if plain:
         y, h_n, gates = spelled_out(x, h0, directions, norms, extras, options["reset_after"])
     else:
-        pairs = [ops.Norms(*norms[i : i + 2]) for i in range(0, len(norms), 2)] or None
-        y, h_n = ops.layer(x, h0, directions, extras=extras, gates=gates, norms=pairs, **options)
+        pairs = [recurrence.Norms(*norms[i : i + 2]) for i in range(0, len(norms), 2)] or None
+        y, h_n = recurrence.layer(x, h0, directions, extras=extras, gates=gates, norms=pairs, **options)
     gates = gates if with_gates else []
     results = [y, h_n, *(gate for each in gates or () for gate in each)]
     names = ["y", "h_n", *(f"{name}{d}" for d in range(len(directions)) for name in "rzn")]
@@ -185,7 +185,8 @@ def test_second_derivatives_in_float32() -> None:
             for more, start in zip(given["extras"], starts, strict=True)
         ]
         directions = [Weights(*weights[i : i + 4]) for i in (0, 4)]
-        y, h_n = (ops.plain.layer if plain else ops.layer)(x, h0, directions, reset_after=True, extras=extras)
+        layer = recurrence.plain.layer if plain else recurrence.layer
+        y, h_n = layer(x, h0, directions, reset_after=True, extras=extras)
         (dx, dW) = torch.autograd.grad((y**2).sum() + h_n.sum(), [x, weights[0]], create_graph=True)
         loss = dx.square().sum() + dW.square().sum()  # a gradient penalty
         found.append(torch.autograd.grad(loss, [x, h0, *starts, *weights]))
@@ -196,6 +197,6 @@ def test_second_derivatives_in_float32() -> None:
 def test_gates_cannot_be_written_into() -> None:
     given = problem([], 3, 9, 1)
     x, gates = given["x"].requires_grad_(), []
-    ops.layer(x, None, [Weights(*given["weights"])], gates=gates)
+    recurrence.layer(x, None, [Weights(*given["weights"])], gates=gates)
     with pytest.raises(RuntimeError, match="being modified inplace"):
         gates[0].z.mul_(2)

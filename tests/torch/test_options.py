@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import grus.torch
 from grus import InputError
-from grus.torch import ops
+from grus.torch.recurrence import eager
 
 T, B, I, H = 6, 4, 3, 16  # noqa: E741
 ALL = {"learn_h0": True, "zoneout": 0.3, "input_dropout": 0.3, "recurrent_dropout": 0.4, "weight_drop": 0.3}
@@ -51,7 +51,7 @@ class Tape:
         self.again: Iterator[tuple[str, Tensor]] | None = None
         bernoulli = torch.bernoulli
         patch.setattr(torch, "bernoulli", lambda p: self._mask("zone", p, lambda: bernoulli(p)))
-        patch.setattr("grus.torch.layer.dropped", self._dropout)
+        patch.setattr("grus.torch.gru.dropped", self._dropout)
 
     def _mask(self, kind: str, like: Tensor, draw: Any) -> Tensor:
         if self.again is not None:
@@ -172,7 +172,7 @@ def test_values_and_gradients(
     arguments = train, tape, with_gates, given_h0
     exact, baseline = (spelled(options, rows, dtype, *arguments) for dtype in (torch.float64, torch.float32))
     tape.again = iter(tape.drawn)
-    monkeypatch.setattr(ops, "_needs_plain", lambda x: True)
+    monkeypatch.setattr(eager, "_needs_plain", lambda x: True)
     batched = ours(options, rows, torch.float32, train, with_gates, given_h0)
     assert list(got32) == list(got64) == list(exact)
     for name, right in exact.items():

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import grus.torch
 from grus import InputError
-from grus.torch import ops
+from grus.torch import recurrence
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -102,8 +102,8 @@ def test_equal_lengths_are_not_padded(lengths: list[int], monkeypatch: pytest.Mo
     module = grus.torch.GRU(5, 7, bidirectional=True)
     packed = pack_sequence(sequences(lengths))
     seen = []
-    layer = ops.layer
-    monkeypatch.setattr(ops, "layer", lambda x, *args, **more: seen.append(x) or layer(x, *args, **more))
+    layer = recurrence.layer
+    monkeypatch.setattr(recurrence, "layer", lambda x, *args, **more: seen.append(x) or layer(x, *args, **more))
     module(packed)
     assert [x.data_ptr() for x in seen] == [packed.data.data_ptr()]
 

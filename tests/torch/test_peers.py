@@ -12,7 +12,7 @@ import torch
 from grus.errors import InputError
 from grus.spec import GRU, Embedding, Linear, Pool, Spec
 from grus.torch.network import Network, Regularisation, to_model
-from grus.torch.peers import lstm_of_equal_parameters, torch_gru, torch_gru_packed
+from grus.torch.network.peers import lstm_of_equal_parameters, torch_gru, torch_gru_packed
 
 PEERS = {"torch.nn.GRU": torch_gru, "packed": torch_gru_packed, "LSTM": lstm_of_equal_parameters}
 peers = pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from grus.torch import GRU, ops
+from grus.torch import GRU, recurrence
 
 OPTIONS = {"num_layers": 2, "bidirectional": True}
 
@@ -77,7 +77,7 @@ def test_a_lazily_negated_input() -> None:
 def test_weights_that_are_lazily_negated_are_not_taken_for_others() -> None:
     torch.manual_seed(0)
     x, weights, ready = torch.randn(3, 2, 4), [torch.randn(s) for s in ((15, 4), (15, 5), (15,), (15,))], []
-    ops.layer(x, None, [ops.Weights(*weights)], ready=ready)
+    recurrence.layer(x, None, [recurrence.Weights(*weights)], ready=ready)
     negated = [torch._neg_view(weight) for weight in weights]
-    got = ops.layer(x, None, [ops.Weights(*negated)], ready=ready)[0]
-    assert torch.equal(got, ops.layer(x, None, [ops.Weights(*(-weight for weight in weights))])[0])
+    got = recurrence.layer(x, None, [recurrence.Weights(*negated)], ready=ready)[0]
+    assert torch.equal(got, recurrence.layer(x, None, [recurrence.Weights(*(-weight for weight in weights))])[0])

@@ -13,7 +13,8 @@ from composed import B, H, I, Layer, T, inputs, judge
 from torch import Tensor
 from torch.func import functional_call, grad, hessian, jacrev, jvp, stack_module_state, vmap
 
-from grus.torch import GRU, GRUCell, operators
+from grus.torch import GRU, GRUCell
+from grus.torch.recurrence import operators
 
 
 class Count:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 try:
-    from grus.torch import init, operators  # noqa: F401  (registered here, for programs that are loaded)
+    from grus.torch import init
     from grus.torch.cell import GRUCell
     from grus.torch.conversion import Conversion, convert
-    from grus.torch.layer import GRU
-    from grus.torch.plain import Gates
+    from grus.torch.gru import GRU
+    from grus.torch.recurrence import Gates
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from grus.errors import InputError
 from grus.runtime import kernels
-from grus.torch import ops
+from grus.torch.recurrence import Weights
 
 __all__ = ["Ready", "Recurrent"]
 
 
-Shapes = tuple[tuple[int, ...], ...]  # of the weights of a cell, as ops.Weights has them
+Shapes = tuple[tuple[int, ...], ...]  # of the weights of a cell, as Weights has them
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -42,13 +42,13 @@ class Recurrent(nn.Module):
         for weight in self.parameters():
             nn.init.uniform_(weight, -bound, bound)
 
-    def _weights(self, names: Sequence[str]) -> ops.Weights:
+    def _weights(self, names: Sequence[str]) -> Weights:
         """Those of a cell; a parametrized one is computed, and no parameter."""
         found = self._parameters
         weights: list[Any] = [getattr(self, name) if (one := found.get(name)) is None else one for name in names]
-        return ops.Weights(*weights, *(() if len(weights) == 4 else (None, None)))
+        return Weights(*weights, *(() if len(weights) == 4 else (None, None)))
 
-    def _check(self, x: Tensor, h0: Tensor | None, cells: Sequence[ops.Weights], shapes: Sequence[Shapes]) -> None:
+    def _check(self, x: Tensor, h0: Tensor | None, cells: Sequence[Weights], shapes: Sequence[Shapes]) -> None:
         """Refuse dtypes, devices, and weights of other ``shapes``, every time: the kernels rely on it.
 
         x and h0 may differ from the weights in an autocast region alone, as in PyTorch.
@@ -72,7 +72,7 @@ class Recurrent(nn.Module):
                 if tensor is not None and not _fits(tensor, shape, weight):
                     raise self._misfit(name, tensor, shape, weight)
 
-    def _check_weights(self, weights: Sequence[tuple[str, Tensor, tuple[int, ...]]], cell: ops.Weights) -> None:
+    def _check_weights(self, weights: Sequence[tuple[str, Tensor, tuple[int, ...]]], cell: Weights) -> None:
         """The same for other weights, with their names and shapes."""
         for name, tensor, shape in weights:
             if not _fits(tensor, shape, cell.weight_hh):
@@ -124,8 +124,8 @@ def cast(tensor: Tensor | None, dtype: torch.dtype) -> Any:
     return tensor if tensor is None or tensor.dtype == dtype else tensor.to(dtype)
 
 
-def cast_weights(weights: ops.Weights, dtype: torch.dtype) -> ops.Weights:
-    return weights if weights.weight_hh.dtype == dtype else ops.Weights(*(cast(weight, dtype) for weight in weights))
+def cast_weights(weights: Weights, dtype: torch.dtype) -> Weights:
+    return weights if weights.weight_hh.dtype == dtype else Weights(*(cast(weight, dtype) for weight in weights))
 
 
 def check_sizes(**sizes: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grus.torch import ops, quick
+from grus.torch import recurrence
 from grus.torch.base import (
     Ready,
     Recurrent,
@@ -19,6 +19,7 @@ from grus.torch.base import (
     check_switches,
     compute_dtype,
 )
+from grus.torch.recurrence import Weights, short
 
 __all__ = ["GRUCell"]
 
@@ -55,7 +56,7 @@ class GRUCell(Recurrent):
         self.bias = bias
         self.reset_after = reset_after
         self._prepare()
-        for name, shape in zip(ops.Weights._fields, self._shapes[0], strict=True):
+        for name, shape in zip(Weights._fields, self._shapes[0], strict=True):
             wanted = bias or name.startswith("weight")
             self.register_parameter(
                 name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) if wanted else None
@@ -70,8 +71,8 @@ class GRUCell(Recurrent):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """See the class: ``input`` is x, ``hx`` is h."""
         if isinstance(input, Tensor) and (hx is None or isinstance(hx, Tensor)):
-            weights = [*map(self._parameters.get, ops.Weights._fields)]
-            if (after := quick.step(input, hx, weights, self._ready, self)) is not None:
+            weights = [*map(self._parameters.get, Weights._fields)]
+            if (after := short.step(input, hx, weights, self._ready, self)) is not None:
                 return after
         if not isinstance(input, Tensor):
             raise TypeError(f"GRUCell: input should be a Tensor, got {type(input).__name__}")
@@ -86,11 +87,11 @@ class GRUCell(Recurrent):
             raise RuntimeError(f"For {kind} {dims}-D input, hx should also be {dims}-D but got {hx.dim()}-D tensor")
         if not batched:
             input, hx = input.unsqueeze(0), None if hx is None else hx.unsqueeze(0)
-        cell = self._weights(ops.Weights._fields)
+        cell = self._weights(Weights._fields)
         self._check_sizes(input, hx)
         self._check(input, hx, [cell], self._shapes)
         dtype = compute_dtype(cell.weight_hh)
-        _, h_n = ops.layer(
+        _, h_n = recurrence.layer(
             cast(input, dtype).unsqueeze(0),
             None if hx is None else cast(hx, dtype).unsqueeze(0),
             [cast_weights(cell, dtype)],

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from grus.torch.cell import GRUCell
-from grus.torch.layer import GRU, OPTIONS
+from grus.torch.gru import GRU, OPTIONS
 
 __all__ = ["Conversion", "convert"]
 

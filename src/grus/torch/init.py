@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from grus.errors import InputError
 from grus.torch.cell import GRUCell
-from grus.torch.layer import GRU
+from grus.torch.gru import GRU
 
 __all__ = ["chrono_", "orthogonal_", "uniform_", "uniform_gate_"]
 

@@ -23,7 +23,7 @@ from grus.tasks.classify.predict import predict, predict_proba, run_all, task_of
 from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, make_task
 from grus.tasks.classify.settings import Settings
 from grus.torch.network import from_model
-from grus.torch.peers import lstm_of_equal_parameters, spread_lstm_, torch_gru
+from grus.torch.network.peers import lstm_of_equal_parameters, spread_lstm_, torch_gru
 from grus.training.interrupt import Interrupt, Interrupted
 
 Texts = tuple[list[str], list[str]]

@@ -22,7 +22,7 @@ from grus.tasks.language.corpus import Streams
 from grus.tasks.language.evaluate import evaluate
 from grus.tasks.language.fit import bits_per_character, fit, fit_network, make_chain
 from grus.torch.network import Network, from_model
-from grus.torch.peers import lstm_of_equal_parameters, torch_gru
+from grus.torch.network.peers import lstm_of_equal_parameters, torch_gru
 from grus.training.interrupt import Interrupt, Interrupted
 
 

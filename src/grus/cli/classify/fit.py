@@ -214,7 +214,7 @@ def _summary(path: Path, fitted: Fitted, data: Examples, took: str) -> str:
 
 def _lstm(data: Examples, settings: Settings, options: argparse.Namespace) -> Trained:
     from grus.tasks.classify.fit import fit_networks
-    from grus.torch.peers import lstm_of_equal_parameters
+    from grus.torch.network.peers import lstm_of_equal_parameters
 
     progress, device = not options.quiet, options.device
     return fit_networks(data, settings, recurrent=lstm_of_equal_parameters, progress=progress, device=device)

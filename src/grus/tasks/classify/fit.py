@@ -29,9 +29,9 @@ from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, m
 from grus.tasks.classify.settings import Settings
 from grus.tasks.classify.split import hold_back
 from grus.torch import init
-from grus.torch.layer import GRU as Layer
+from grus.torch.gru import GRU as Layer
 from grus.torch.network import Network, Regularisation
-from grus.torch.peers import spread_lstm_
+from grus.torch.network.peers import spread_lstm_
 from grus.training import distributed
 from grus.training.checkpoint import Journal
 from grus.training.interrupt import Interrupt
@@ -128,7 +128,7 @@ def fit_networks(
     device: str = "cpu",
 ) -> Trained:
     """As :func:`fit`, up to the trained networks. recurrent: what to build in the place of every GRU, for comparisons
-    (``grus.torch.peers``); such networks cannot become a model.
+    (``grus.torch.network.peers``); such networks cannot become a model.
     """
     processes = distributed.start(device)
     examples, trainer, members = as_examples(data), settings.trainer, settings.architecture.members

@@ -28,8 +28,7 @@ from grus.spec import GRU, Block, Characters, Embedding, Language, Linear, Spec,
 from grus.tasks.language.corpus import Split, Streams, Window, as_text, split
 from grus.tasks.language.evaluate import escape_bits
 from grus.tasks.language.settings import Settings
-from grus.torch.modules import Builder
-from grus.torch.network import Network, Regularisation, to_model
+from grus.torch.network import Builder, Network, Regularisation, to_model
 from grus.training import distributed
 from grus.training.checkpoint import Journal
 from grus.training.interrupt import Interrupt

@@ -1,8 +1,8 @@
 """The short way to the kernels: one layer in one direction, without options, in float32 on the CPU, run eagerly.
 
-At small sizes a step takes less than the code around it, so this does what ``ops.layer`` does with as little of that as
-is safe. It gives None where anything is out of the ordinary or ``ready`` does not hold the weights: the caller then
-goes the long way, which packs them, and says what is wrong where something is.
+At small sizes a step takes less than the code around it, so this does what ``recurrence.layer`` does with as little
+of that as is safe. It gives None where anything is out of the ordinary or ``ready`` does not hold the weights: the
+caller then goes the long way, which packs them, and says what is wrong where something is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from grus.runtime import kernels
-from grus.torch import ops, passes, plain
+from grus.torch.recurrence import native, plain
+from grus.torch.recurrence.types import Weights
 
 __all__ = ["infer", "step"]
 
@@ -132,7 +133,7 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, dafter: Tensor) -> Any:
         x, h, after, *weights = ctx.saved_tensors
         packed, wanted = ctx.packed, ctx.needs_input_grad[1:]
-        if passes.apart(dafter):
+        if native.apart(dafter):
             return None, *_plain_gradients(packed.reset_after, dafter, x, h, weights, wanted)
         (batch, features), hidden = x.shape, packed.hidden_size
         dafter = dafter.resolve_neg().contiguous()
@@ -174,7 +175,7 @@ def _plain_gradients(
     inputs = (x, h, *weights)
     with torch.enable_grad():
         first = None if h is None else h.unsqueeze(0)
-        cell = ops.Weights(*weights)  # type: ignore[arg-type]
+        cell = Weights(*weights)  # type: ignore[arg-type]
         _, after = plain.layer(x.unsqueeze(0), first, [cell], reset_after)
         sources = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want and tensor is not None]
         gradients = iter(torch.autograd.grad(after[0], sources, dafter, create_graph=True, allow_unused=True))

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from grus.errors import InputError
 from grus.spec import GRU, parameters
-from grus.torch.modules import final_step
+from grus.torch.network.modules import final_step
 
 __all__ = ["lstm_of_equal_parameters", "spread_lstm_", "torch_gru", "torch_gru_packed"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from grus.errors import InputError
 from grus.model import Model
 from grus.spec import Block, Embedding, Linear, Spec, parameters
-from grus.torch.modules import Builder, Chain, Regularisation
+from grus.torch.network.modules import Builder, Chain, Regularisation
 
 __all__ = ["Network", "Regularisation", "from_model", "to_model"]
 
@@ -25,8 +25,8 @@ class Network(Chain):
     generator, and those of an Embedding as N(0, 0.1²); they are float32, as a Model's are, whatever PyTorch's default.
 
     ``recurrent(block, dropout)`` builds another module in the place of every GRU block, for comparisons; it has ``run``
-    and ``stream`` as ``grus.torch.modules`` says, and its own dropout between its layers, while that on its output is
-    the Network's. Such a network cannot become a Model. ``grus.torch.peers`` has some.
+    and ``stream`` as ``modules`` says, and its own dropout between its layers, while that on its output is the
+    Network's. Such a network cannot become a Model. ``grus.torch.network.peers`` has some.
     """
 
     def __init__(

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from grus.errors import InputError
 from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual
-from grus.torch.layer import GRU as Layer
-from grus.torch.pool import Pool as PoolModule
+from grus.torch.gru import GRU as Layer
+from grus.torch.network.pool import Pool as PoolModule
 
 __all__ = ["Builder", "Chain", "Regularisation", "final_step"]
 

@@ -13,7 +13,7 @@ __all__ = ["Pool"]
 
 
 class Pool(nn.Module):
-    """``grus.spec.Pool``: its arrays are the parameters. See ``grus.torch.modules`` for ``run`` and ``stream``."""
+    """``grus.spec.Pool``: its arrays are the parameters. See ``modules`` for ``run`` and ``stream``."""
 
     weight: Tensor  # these three for attention alone
     bias: Tensor

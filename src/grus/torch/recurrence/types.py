@@ -1,4 +1,4 @@
-"""The arguments of a layer's registered operators, by name."""
+"""What the recurrence takes and gives, by name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,62 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from grus.torch.plain import Extras, Weights
+__all__ = [
+    "DIFFERENTIABLE",
+    "GIVEN",
+    "WEIGHTS",
+    "Backward",
+    "Extras",
+    "Gates",
+    "Given",
+    "Norms",
+    "Options",
+    "Weights",
+    "split",
+]
 
-__all__ = ["DIFFERENTIABLE", "GIVEN", "WEIGHTS", "Backward", "Given", "Options", "split"]
+
+class Weights(NamedTuple):
+    """One direction: W [3H, I], U [3H, H] and the biases [3H], None for a layer without.
+
+    Without W, x is W x + b_i [T, B, 3H] already.
+    """
+
+    weight_ih: Tensor | None
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
+
+
+class Extras(NamedTuple):
+    """What one direction may do beyond the plain recurrence.
+
+    ``skip`` bool [T, B]: the row has no step t; its state stays, and y is zero there. A row's skipped steps are its
+    last in time. ``restart`` bool [T, B]: the row begins step t, as the steps are walked, with ``start`` [B, H] (None:
+    zeros); without meaning where it skips. ``zone`` [T, B, H] or one number: the part of a unit that stays as it was,
+    z' = z + zone (1 − z). ``drop`` [B, H] multiplies h where U does.
+    """
+
+    skip: Tensor | None = None
+    restart: Tensor | None = None
+    start: Tensor | None = None
+    zone: Tensor | float = 0.0
+    drop: Tensor | None = None
+
+
+class Norms(NamedTuple):
+    """Gains [3H] of a direction with layer normalisation: of W x and of U h, r and z together and n."""
+
+    gain_ih: Tensor
+    gain_hh: Tensor
+
+
+class Gates(NamedTuple):
+    """Reset gate, update gate and candidate, each [T, B, H]; zero where a row has no step."""
+
+    r: Tensor
+    z: Tensor
+    n: Tensor
 
 
 class Options(NamedTuple):
@@ -28,7 +81,7 @@ class Options(NamedTuple):
 
 
 class Given(NamedTuple):
-    """x [T, B, I], h0 [B, H], the weights, gain [3H] of U h and what ``plain.Extras`` has; None where there is none."""
+    """x [T, B, I], h0 [B, H], the weights, gain [3H] of U h and what ``Extras`` has; None where there is none."""
 
     x: Tensor
     h0: Tensor | None

@@ -10,7 +10,7 @@ from torch.nn.functional import dropout as dropped
 from torch.nn.utils.rnn import PackedSequence
 
 from grus.errors import InputError
-from grus.torch import ops, packed, quick
+from grus.torch import packed, recurrence
 from grus.torch.base import (
     Ready,
     Recurrent,
@@ -24,6 +24,7 @@ from grus.torch.base import (
     check_switches,
     compute_dtype,
 )
+from grus.torch.recurrence import Extras, Gates, Norms, Weights, short
 from grus.torch.rows import Rows, check_lengths, check_resets
 
 __all__ = ["GRU", "OPTIONS"]
@@ -49,7 +50,7 @@ class _Call(NamedTuple):
 
     rows: Rows = _WHOLE
     packing: packed.Packing | None = None
-    gates: list[ops.Gates] | None = None
+    gates: list[Gates] | None = None
 
 
 _PLAIN = _Call()
@@ -218,7 +219,7 @@ class GRU(Recurrent):
         lengths: Any = None,
         resets: Tensor | None = None,
         return_gates: Literal[True],
-    ) -> tuple[Tensor, Tensor, tuple[ops.Gates, ...]]: ...
+    ) -> tuple[Tensor, Tensor, tuple[Gates, ...]]: ...
 
     @overload
     def forward(self, input: PackedSequence, hx: Tensor | None = None) -> tuple[PackedSequence, Tensor]: ...
@@ -240,7 +241,7 @@ class GRU(Recurrent):
             and lengths is resets is None
             and return_gates is False
             and self._is_plain()
-            and (result := quick.infer(input, hx, [*map(self._parameters.get, self._names[0])], self._ready[0], self))
+            and (result := short.infer(input, hx, [*map(self._parameters.get, self._names[0])], self._ready[0], self))
         ):
             return result
         check_hx("GRU", hx)
@@ -272,7 +273,7 @@ class GRU(Recurrent):
         outer, h_n = self._outer(y, batched), h_n if batched else h_n.squeeze(1)
         if call.gates is None:
             return outer, h_n
-        gates = (ops.Gates(*(self._outer(cast(gate, y.dtype), batched) for gate in own)) for own in call.gates)
+        gates = (Gates(*(self._outer(cast(gate, y.dtype), batched) for gate in own)) for own in call.gates)
         return outer, h_n, tuple(gates)
 
     def _is_plain(self) -> bool:
@@ -322,7 +323,7 @@ class GRU(Recurrent):
         x, h_n = self._layer(x, h0, cells, 0, call) if self.num_layers == 1 else self._stack(x, h0, cells, call)
         return cast(x, result), cast(h_n, result)
 
-    def _stack(self, x: Tensor, h0: Tensor | None, cells: list[ops.Weights], call: _Call) -> tuple[Tensor, Tensor]:
+    def _stack(self, x: Tensor, h0: Tensor | None, cells: list[Weights], call: _Call) -> tuple[Tensor, Tensor]:
         h_n, packing = [], call.packing
         for index in range(self.num_layers):
             own = slice(index * self._directions, (index + 1) * self._directions)
@@ -334,7 +335,7 @@ class GRU(Recurrent):
         return x, torch.cat(h_n)
 
     def _layer(
-        self, x: Tensor, h0: Tensor | None, cells: list[ops.Weights], index: int, call: _Call
+        self, x: Tensor, h0: Tensor | None, cells: list[Weights], index: int, call: _Call
     ) -> tuple[Tensor, Tensor]:
         if self.training:
             if self.input_dropout:
@@ -346,8 +347,8 @@ class GRU(Recurrent):
         if call.rows is not _WHOLE or self.zoneout or (self.training and self.recurrent_dropout):
             extras = [self._extras(x, call.rows, of, of != directions.start) for of in directions]
         if self.layer_norm:
-            norms = [ops.Norms(*(cast(getattr(self, name), x.dtype) for name in self._gains[of])) for of in directions]
-        return ops.layer(
+            norms = [Norms(*(cast(getattr(self, name), x.dtype) for name in self._gains[of])) for of in directions]
+        return recurrence.layer(
             x,
             h0,
             cells,
@@ -361,7 +362,7 @@ class GRU(Recurrent):
             ready=self._ready[index],
         )
 
-    def _extras(self, x: Tensor, rows: Rows, index: int, reverse: bool) -> ops.Extras:
+    def _extras(self, x: Tensor, rows: Rows, index: int, reverse: bool) -> Extras:
         """Of the direction ``index`` of all; the masks are drawn here."""
         (steps, batch, _), hidden = x.shape, self.hidden_size
         start = zone = drop = None
@@ -371,7 +372,7 @@ class GRU(Recurrent):
             zone = torch.bernoulli(x.new_full((), self.zoneout).expand(steps, batch, hidden))
         if self.recurrent_dropout and self.training:
             drop = dropped(x.new_ones(batch, hidden), self.recurrent_dropout)
-        return ops.Extras(rows.skip, rows.restart(reverse), start, self.zoneout if zone is None else zone, drop)
+        return Extras(rows.skip, rows.restart(reverse), start, self.zoneout if zone is None else zone, drop)
 
     def _check_h0(self, h0: Tensor, batch: int) -> None:
         expected = (self.num_layers * self._directions, batch, self.hidden_size)

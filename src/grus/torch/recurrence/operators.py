@@ -4,7 +4,7 @@
 and plain PyTorch, a step at a time, in other dtypes and on other devices. Dynamo, AOTAutograd, FakeTensor and
 TorchScript's tracer see one node, whose shapes and derivative are known. The transforms of ``torch.func``, closed to
 the derivative of such an operator, get the same two functions as :class:`torch.autograd.Function`, with rules for
-``torch.vmap``. ``grus.torch.ops.layer`` comes here where its own way, quicker in eager code, cannot go.
+``torch.vmap``. ``recurrence.layer`` comes here where its own way, quicker in eager code, cannot go.
 """
 
 from __future__ import annotations
@@ -19,9 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grus.runtime.kernels import Layer
-from grus.torch import passes, plain, vmapped
-from grus.torch.calls import DIFFERENTIABLE, GIVEN, WEIGHTS, Backward, Given, Options, split
-from grus.torch.plain import Extras, Weights
+from grus.torch.recurrence import native, plain, vmap
+from grus.torch.recurrence.types import (
+    DIFFERENTIABLE,
+    GIVEN,
+    WEIGHTS,
+    Backward,
+    Extras,
+    Given,
+    Options,
+    Weights,
+    split,
+)
 
 __all__ = ["layer"]
 
@@ -37,7 +46,7 @@ _SETTINGS = "float zone, bool reset_after, bool reverse, bool batch_major, bool 
 
 
 def layer(
-    options: passes.Options,
+    options: native.Options,
     x: Tensor,
     h0: Tensor | None,
     directions: Sequence[Weights],
@@ -64,14 +73,14 @@ def layer(
 
 
 def _steps_kept(given: Given, save_gates: bool | None) -> Any:
-    """As many as ``grus.torch.ops.layer`` keeps for a backward pass, an integer or one of the sizes of x to come."""
+    """As many as ``recurrence.layer`` keeps for a backward pass, an integer or one of the sizes of x to come."""
     training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given[:DIFFERENTIABLE])
     if not training or save_gates is False or given.gain is not None:
         return 0
     if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         return 0
     (steps, batch, features), hidden = given.x.shape, given.weight_hh.shape[1]
-    budget = max(passes.SAVED_FLOATS, 12 * hidden * (features + hidden))
+    budget = max(native.SAVED_FLOATS, 12 * hidden * (features + hidden))
     return steps if save_gates else torch.sym_min(steps, budget // (4 * hidden * torch.sym_max(batch, 1)))  # type: ignore[no-untyped-call]
 
 
@@ -215,7 +224,7 @@ class _Transformed(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[Any], *args: Any) -> Any:
-        return vmapped.forward(_Transformed.apply, info.batch_size, in_dims, args)
+        return vmap.forward(_Transformed.apply, info.batch_size, in_dims, args)
 
 
 class _TransformedBackward(torch.autograd.Function):
@@ -227,7 +236,7 @@ class _TransformedBackward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Sequence[Any], *args: Any) -> Any:
-        return vmapped.backward(_TransformedBackward.apply, info.batch_size, in_dims, args)
+        return vmap.backward(_TransformedBackward.apply, info.batch_size, in_dims, args)
 
 
 def _on_kernels(x: Tensor) -> bool:
@@ -285,24 +294,24 @@ def _forward_plain(given: Given, options: Options) -> tuple[Tensor, Tensor, Tens
     return y.clone(memory_format=torch.contiguous_format), h_n.clone(), kept  # of memory of their own
 
 
-def _for_kernels(given: Given, options: Options) -> tuple[passes.Options, list[Tensor | None]]:
+def _for_kernels(given: Given, options: Options) -> tuple[native.Options, list[Tensor | None]]:
     asked = options.zone or any(tensor is not None for tensor in given[DIFFERENTIABLE - 1 :])
-    prepared = passes.prepare([given.extras(options)]) if asked else None
-    own = passes.Options(options.reset_after, options.batch_major, extras=prepared, reverse=options.reverse)
+    prepared = native.prepare([given.extras(options)]) if asked else None
+    own = native.Options(options.reset_after, options.batch_major, extras=prepared, reverse=options.reverse)
     return own, [*given.weights, given.gain]
 
 
 def _forward_by_kernels(given: Given, options: Options) -> tuple[Tensor, Tensor, Tensor]:
     own, weights = _for_kernels(given, options)
     (steps, batch, _), keep = given.x.shape, options.keep
-    layers = passes.pack(own, weights) if keep else _held(own, weights)
+    layers = native.pack(own, weights) if keep else _held(own, weights)
     room = layers[0].gates(steps, batch, save=keep) if keep and batch else None
     if room is not None and (given.skip is not None or not options.reset_after):
         room.array()[...] = 0.0  # what the kernels leave out is a result here
     first = None if given.h0 is None else given.h0[None]
-    y, h_n = passes.forward(own, given.x, first, [given.start], layers, [room])
+    y, h_n = native.forward(own, given.x, first, [given.start], layers, [room])
     if room is None:
-        return y, h_n[0], passes.new((keep, batch, 4, h_n.shape[-1]))
+        return y, h_n[0], native.new((keep, batch, 4, h_n.shape[-1]))
     kept = torch.from_numpy(room.array()).contiguous()
     if given.skip is not None:  # beside rows that have a step the kernels write what they computed
         first_step = 0 if options.reverse else steps - keep
@@ -310,15 +319,15 @@ def _forward_by_kernels(given: Given, options: Options) -> tuple[Tensor, Tensor,
     return y, h_n[0], kept
 
 
-def _held(own: passes.Options, weights: list[Tensor | None]) -> list[Layer]:
+def _held(own: native.Options, weights: list[Tensor | None]) -> list[Layer]:
     """Packed weights from the last calls while they are the same, as a step would take less time than packing them."""
     U = weights[1]
     assert U is not None
     if U.numel() > _HELD_FLOATS:
-        return passes.pack(own, weights)
+        return native.pack(own, weights)
     place = U.data_ptr()
     ready = _HELD.pop(place, [])
-    layers = passes.packed_weights(weights, own, ready)
+    layers = native.packed_weights(weights, own, ready)
     _HELD[place] = ready  # the last used is the last
     for old in list(_HELD)[:-_HELD_LAYERS]:
         _HELD.pop(old, None)
@@ -327,7 +336,7 @@ def _held(own: passes.Options, weights: list[Tensor | None]) -> list[Layer]:
 
 def _backward_by_kernels(call: Backward) -> tuple[Tensor, ...]:
     own, weights = _for_kernels(call.given, call.options)
-    layers = passes.pack(own, weights, training=True)
+    layers = native.pack(own, weights, training=True)
     return call.joined([_part_by_kernels(part, layers) for part in call.parts()])
 
 
@@ -341,10 +350,10 @@ def _part_by_kernels(call: Backward, layers: list[Layer]) -> tuple[Tensor, ...]:
     pass_ = SimpleNamespace(options=own, layers=layers, gates=[room])
     wanted = [call.wanted[i] for i in (0, 1, 7, 2, 3, 4, 5, 6)]
     first, dh_n = None if given.h0 is None else given.h0[None], None if call.dh_n is None else call.dh_n[None]
-    seen = passes.Given(given.x, first, [given.start], weights)
-    dx, dh0, dstart, *by_weights = passes.gradients(pass_, wanted, call.dy, dh_n, seen, call.y)
+    seen = native.Given(given.x, first, [given.start], weights)
+    dx, dh0, dstart, *by_weights = native.gradients(pass_, wanted, call.dy, dh_n, seen, call.y)
     found = [dx, None if dh0 is None else dh0[0], *by_weights, dstart]
-    return tuple(passes.new((0,)) if gradient is None else gradient for gradient in found)
+    return tuple(native.new((0,)) if gradient is None else gradient for gradient in found)
 
 
 def _fill(room: NDArray[np.float32], kept: Tensor) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from grus.runtime import kernels
 from grus.runtime.normalise import normalise, normalise_back
-from grus.torch import plain
-from grus.torch.passes import apart
+from grus.torch.recurrence import plain
+from grus.torch.recurrence.native import apart
 
 __all__ = ["project"]
 

@@ -2,8 +2,8 @@
 
 float32 on the CPU goes through the kernels. Their backward pass has the gates of the last steps and computes those of
 the others once more, so that beyond inputs, weights and output it keeps no more than a fixed amount. Other dtypes and
-devices, second derivatives and forward-mode derivatives are plain PyTorch, a step at a time (``grus.torch.plain``).
-Compilers, exporters, tracers and the other transforms of ``torch.func`` meet ``grus.torch.operators``.
+devices, second derivatives and forward-mode derivatives are plain PyTorch, a step at a time (``plain``).
+Compilers, exporters, tracers and the other transforms of ``torch.func`` meet ``operators``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from grus.runtime import kernels
-from grus.torch import norm, passes, plain
-from grus.torch.plain import Extras, Gates, Norms, Weights
+from grus.torch.recurrence import native, operators, plain, projection
+from grus.torch.recurrence.types import Extras, Gates, Norms, Weights
 
-__all__ = ["Extras", "Gates", "Norms", "Weights", "layer"]
+__all__ = ["layer"]
 
 _NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # what a tensor has that Python code does not look into
 
@@ -45,7 +45,7 @@ def layer(
     the next. ``save_gates`` keeps the gates of all steps for the backward pass (True), of none (False), or of as many
     of the last as take no more memory than the weights, their gradient and an optimiser's two moments, or 6 MB (None).
     """
-    options = passes.Options(reset_after, batch_major, save_gates, gates is not None)
+    options = native.Options(reset_after, batch_major, save_gates, gates is not None)
     if norms is None:
         y, h_n, found = _layer(options, x, h0, directions, None, extras, ready)
     else:
@@ -67,7 +67,7 @@ def layer(
 
 
 def _layer(
-    options: passes.Options,
+    options: native.Options,
     x: Tensor,
     h0: Tensor | None,
     directions: Sequence[Weights],
@@ -78,33 +78,31 @@ def _layer(
     """y, h_n and the gates, r, z and n of each direction, where the options ask for them."""
     gains = [None] * len(directions) if gains is None else gains
     if _needs_operators(x, h0, directions):
-        from grus.torch import operators  # which are made of what is here
-
         return operators.layer(options, x, h0, directions, gains, extras)
     if _needs_plain(x):
         y, h_n = plain.layer(x, h0, directions, options.reset_after, extras, gains, options.reverse)
         return y, h_n, _plain_gates(options, x, h0, y, directions, gains, extras) if options.gates else []
-    options = options._replace(extras=passes.prepare(extras))
+    options = options._replace(extras=native.prepare(extras))
     weights = [tensor for pair in zip(directions, gains, strict=True) for tensor in (*pair[0], pair[1])]
     starts = [None] * len(directions) if extras is None else [more.start for more in extras]
     tensors = [tensor for tensor in (x, h0, *starts, *weights) if tensor is not None]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         # step by step, as by a GRUCell, the same weights come again before an optimiser's step
         layers = (
-            passes.packed_weights(weights, options, ready, True)
+            native.packed_weights(weights, options, ready, True)
             if len(x) == 1
-            else passes.pack(options, weights, training=True)
+            else native.pack(options, weights, training=True)
         )
         y, h_n, *found = _Layer.apply(options, layers, x, h0, *starts, *weights)  # type: ignore[no-untyped-call]
     else:
-        packed = passes.packed_weights(weights, options, ready)
+        packed = native.packed_weights(weights, options, ready)
         rooms = (
-            [passes.room_for_gates(options, one, *x.shape[:2]) for one in packed]
+            [native.room_for_gates(options, one, *x.shape[:2]) for one in packed]
             if options.gates
             else [None] * len(packed)
         )
-        y, h_n = passes.forward(options, x, h0, starts, packed, rooms)
-        found = passes.gate_views(options, x, rooms, h_n) if options.gates else []
+        y, h_n = native.forward(options, x, h0, starts, packed, rooms)
+        found = native.gate_views(options, x, rooms, h_n) if options.gates else []
     return options.time_major(y), h_n, found
 
 
@@ -114,7 +112,7 @@ def _normalised_projection(x: Tensor, weights: Weights, gain: Tensor) -> Tensor:
     assert W is not None
     if _needs_operators(x, None, [weights]) or _needs_plain(x):
         return plain.normalised(torch.nn.functional.linear(x, W), gain, bias)
-    return norm.project(x, W, gain, bias)
+    return projection.project(x, W, gain, bias)
 
 
 def _needs_operators(x: Tensor, h0: Tensor | None, directions: Sequence[Weights]) -> bool:
@@ -136,7 +134,7 @@ def _needs_plain(x: Tensor) -> bool:
 
 
 def _plain_gates(
-    options: passes.Options,
+    options: native.Options,
     x: Tensor,
     h0: Tensor | None,
     y: Tensor,
@@ -157,7 +155,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        options: passes.Options,
+        options: native.Options,
         layers: list[kernels.Layer],
         x: Tensor,
         h0: Tensor | None,
@@ -166,9 +164,9 @@ class _Layer(torch.autograd.Function):
         """``tensors``: the starts of the D directions, then their weights."""
         starts, weights = tensors[: len(tensors) // 6], tensors[len(tensors) // 6 :]
         steps, batch = x.shape[:2]
-        gates = [passes.room_for_gates(options, packed, steps, batch, weights[4] is not None) for packed in layers]
-        y, h_n = passes.forward(options, x, h0, starts, layers, gates)
-        results = passes.gate_views(options, x, gates, h_n) if options.gates else []
+        gates = [native.room_for_gates(options, packed, steps, batch, weights[4] is not None) for packed in layers]
+        y, h_n = native.forward(options, x, h0, starts, layers, gates)
+        results = native.gate_views(options, x, gates, h_n) if options.gates else []
         ctx.options, ctx.layers, ctx.gates = options, layers, gates
         ctx.save_for_backward(x, h0, y, *tensors, *results)  # of the results, that nobody has written into them
         ctx.set_materialize_grads(False)  # an output the loss does not use has the gradient None
@@ -178,16 +176,16 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, *dgates: Tensor | None) -> Any:
         D = len(ctx.layers)
         x, h0, y, *tensors = ctx.saved_tensors[: 3 + 6 * D]
-        given = passes.Given(x, h0, tensors[:D], tensors[D:])
+        given = native.Given(x, h0, tensors[:D], tensors[D:])
         wanted = ctx.needs_input_grad[2:]
         by_gates = any(gradient is not None for gradient in dgates)
-        if passes.apart(dy, dh_n, *dgates):
+        if native.apart(dy, dh_n, *dgates):
             return None, None, *_plain_gradients(ctx.options, wanted, (dy, dh_n, *dgates), given, None)
         more = None
         if by_gates:  # through the gates first, as functions of y among others; then through y
             by_y, *more = _plain_gradients(ctx.options, (True, *wanted), dgates, given, y)
             dy = by_y if dy is None or by_y is None else dy + by_y
-        found = passes.gradients(ctx, wanted, dy, dh_n, given, y)
+        found = native.gradients(ctx, wanted, dy, dh_n, given, y)
         if more is not None:
             pairs = zip(found, more, strict=True)
             found = [a if b is None else b if a is None else a + b for a, b in pairs]
@@ -195,10 +193,10 @@ class _Layer(torch.autograd.Function):
 
 
 def _plain_gradients(
-    options: passes.Options,
+    options: native.Options,
     wanted: Sequence[bool],
     by_results: Sequence[Tensor | None],
-    given: passes.Given,
+    given: native.Given,
     y: Tensor | None,
 ) -> list[Tensor | None]:
     """What the kernels give, through plain PyTorch.

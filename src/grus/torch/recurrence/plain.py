@@ -6,56 +6,14 @@ It is what the kernels' operators are tested against, and where what they cannot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
-__all__ = ["Extras", "Gates", "Norms", "Weights", "gates", "layer", "normalised", "project", "without"]
+from grus.torch.recurrence.types import Extras, Gates, Weights
 
-
-class Weights(NamedTuple):
-    """One direction: W [3H, I], U [3H, H] and the biases [3H], None for a layer without.
-
-    Without W, x is W x + b_i [T, B, 3H] already.
-    """
-
-    weight_ih: Tensor | None
-    weight_hh: Tensor
-    bias_ih: Tensor | None
-    bias_hh: Tensor | None
-
-
-class Extras(NamedTuple):
-    """What one direction may do beyond the plain recurrence.
-
-    ``skip`` bool [T, B]: the row has no step t; its state stays, and y is zero there. A row's skipped steps are its
-    last in time. ``restart`` bool [T, B]: the row begins step t, as the steps are walked, with ``start`` [B, H] (None:
-    zeros); without meaning where it skips. ``zone`` [T, B, H] or one number: the part of a unit that stays as it was,
-    z' = z + zone (1 − z). ``drop`` [B, H] multiplies h where U does.
-    """
-
-    skip: Tensor | None = None
-    restart: Tensor | None = None
-    start: Tensor | None = None
-    zone: Tensor | float = 0.0
-    drop: Tensor | None = None
-
-
-class Norms(NamedTuple):
-    """Gains [3H] of a direction with layer normalisation: of W x and of U h, r and z together and n."""
-
-    gain_ih: Tensor
-    gain_hh: Tensor
-
-
-class Gates(NamedTuple):
-    """Reset gate, update gate and candidate, each [T, B, H]; zero where a row has no step."""
-
-    r: Tensor
-    z: Tensor
-    n: Tensor
+__all__ = ["gates", "layer", "normalised", "project", "without"]
 
 
 def layer(

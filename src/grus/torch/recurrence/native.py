@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grus.runtime import kernels
-from grus.torch.plain import Extras
+from grus.torch.recurrence.types import Extras
 
 __all__ = [
     "SAVED_FLOATS",

@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.nn.utils import parametrize
 
 import grus.torch
-from grus.torch import quick
+from grus.torch.recurrence import short
 
 
 class Watch:
@@ -22,7 +22,7 @@ class Watch:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.taken, self.closed = False, False
         for name in ("infer", "step"):
-            patch.setattr(quick, name, self._watched(getattr(quick, name)))
+            patch.setattr(short, name, self._watched(getattr(short, name)))
 
     def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:

@@ -1,0 +1,10 @@
+"""A layer's walk through time as a function of tensors, by the kernels or in plain PyTorch: the same results each way.
+
+May import: ``grus.runtime`` and what is below it; nothing of ``grus.torch`` outside this room.
+Begin with :mod:`grus.torch.recurrence.eager`, which decides who takes a call.
+"""
+
+from grus.torch.recurrence.eager import layer
+from grus.torch.recurrence.types import Extras, Gates, Norms, Weights
+
+__all__ = ["Extras", "Gates", "Norms", "Weights", "layer"]
