@@ -6,7 +6,7 @@ namespace {
 template <class Each>
 GRUS_INLINE void walk_back(const walk &c, bool first, Each each) {
     const gru_packed *w = c.w;
-    bool after = w->reset_after != 0, normalise = w->gain != nullptr;
+    bool after = w->reset_after != 0, normalise = normalises(*w);
     int64_t HP = w->HP;
     if (c.copied()) each([&](const part &mine) { prepare(c, mine); });
     if (normalise) {

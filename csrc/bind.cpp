@@ -1,23 +1,151 @@
-// The only file that knows Python: checks arguments, releases the GIL.
+// The only file that knows Python: checks arguments, reads calls, releases the GIL.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <cstring>
+#include <map>
 #include <optional>
 #include <string>
-#include <tuple>
+#include <type_traits>
 #include <vector>
 
 #include "layer.h"
+#include "passes.h"
+#include "rows.h"
 #include "team.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
+
+namespace {
+
+// Calls on memory that the caller has checked, by address: quicker than arrays. Each function names every field of a
+// named tuple of grus.runtime.calls, in its order, and where its value goes: a number or an address, or several of
+// them.
+template <class F>
+void fields(gru_extras &more, F f) {
+    f("marks", more.marks);
+    f("restart", more.restart, more.restart_b);
+    f("zone", more.zone);
+    f("zone_all", more.zone_all);
+    f("drop", more.drop);
+}
+
+template <class F>
+void first_fields(gru_sequence &call, F f) {
+    f("steps", call.T);
+    f("batch", call.B);
+    f("x", call.x, call.x_t, call.x_b);
+    f("h0", call.h0, call.h_b);
+    f("y", call.y, call.y_t, call.y_b);
+}
+
+template <class F>
+void last_fields(gru_sequence &call, F f) {
+    f("reverse", call.reverse);
+    f("gates", call);
+    f("more", call.more);
+}
+
+template <class F>
+void fields(gru_forward_call &call, F f) {
+    first_fields(call, f);
+    f("h_n", call.h_n);
+    last_fields(call, f);
+}
+
+template <class F>
+void fields(gru_backward_call &call, F f) {
+    first_fields(call, f);
+    f("dy", call.dy, call.dy_t, call.dy_b);
+    f("dh_n", call.dh_n);
+    f("dx", call.dx, call.dx_t, call.dx_b);
+    f("add_dx", call.add_dx);
+    f("dh0", call.dh0);
+    f("by_weights", call.dW, call.dU, call.db_i, call.db_h, call.dgain);
+    last_fields(call, f);
+    f("drestart", call.drestart);
+}
+
+template <class Call>
+std::vector<std::string> field_names() {
+    std::vector<std::string> names;
+    Call call = {};
+    fields(call, [&](const char *name, auto &...) { names.emplace_back(name); });
+    return names;
+}
+
+template <class T>
+bool take(nb::handle from, T &to, uint8_t flags) {
+    nb::detail::make_caster<std::conditional_t<std::is_pointer_v<T>, uintptr_t, T>> caster;
+    if (!caster.from_python(from, flags, nullptr)) return false;
+    if constexpr (std::is_pointer_v<T>)
+        to = reinterpret_cast<T>(caster.value);
+    else
+        to = caster.value;
+    return true;
+}
+
+template <class Call>
+bool read(nb::handle from, Call &to, uint8_t flags);
+
+bool take(nb::handle from, gru_extras &to, uint8_t flags) { return from.is_none() || read(from, to, flags); }
+
+void save(gru_sequence &call, const grus::Gates *gates) {
+    if (gates) call.saved = gates->memory.get(), call.saved_from = gates->from;
+}
+
+bool take(nb::handle from, gru_sequence &to, uint8_t flags) {  // its `gates`
+    nb::detail::make_caster<grus::Gates> caster;
+    if (!caster.from_python(from, flags, nullptr)) return false;
+    save(to, caster.operator grus::Gates *());
+    return true;
+}
+
+template <class... T>
+bool take_each(nb::handle from, uint8_t flags, T &...to) {
+    if (!PyTuple_Check(from.ptr()) || PyTuple_GET_SIZE(from.ptr()) != sizeof...(to)) return false;
+    Py_ssize_t next = 0;
+    return (take(PyTuple_GET_ITEM(from.ptr(), next++), to, flags) && ...);
+}
+
+template <class Call>
+bool read(nb::handle from, Call &to, uint8_t flags) {
+    if (!PyTuple_Check(from.ptr())) return false;
+    Py_ssize_t next = 0, count = PyTuple_GET_SIZE(from.ptr());
+    bool good = true;
+    fields(to, [&](const char *, auto &...values) {
+        if (!(good = good && next < count)) return;
+        nb::handle item = PyTuple_GET_ITEM(from.ptr(), next++);
+        if constexpr (sizeof...(values) == 1)
+            good = take(item, values..., flags);
+        else
+            good = take_each(item, flags, values...);
+    });
+    return good && next == count;
+}
+
+}  // namespace
+
+namespace nanobind::detail {
+
+template <>
+struct type_caster<gru_forward_call> {
+    NB_TYPE_CASTER(gru_forward_call, const_name("ForwardCall"))
+    bool from_python(handle from, uint8_t flags, cleanup_list *) noexcept { return read(from, value = {}, flags); }
+};
+
+template <>
+struct type_caster<gru_backward_call> {
+    NB_TYPE_CASTER(gru_backward_call, const_name("BackwardCall"))
+    bool from_python(handle from, uint8_t flags, cleanup_list *) noexcept { return read(from, value = {}, flags); }
+};
+
+}  // namespace nanobind::detail
 
 namespace {
 
@@ -85,6 +213,13 @@ void check_gates(const grus::Layer &layer, const grus::Gates *gates, int64_t T, 
         throw nb::value_error("gates were made for other sizes: make them with this layer's gates(T, B, steps)");
 }
 
+void give(gru_sequence &call, const In<3> &x, const std::optional<In<2>> &h0, bool reverse, const grus::Gates *gates) {
+    call.T = static_cast<int64_t>(x.shape(0)), call.B = static_cast<int64_t>(x.shape(1)), call.reverse = reverse;
+    call.x = x.data(), call.x_t = x.stride(0), call.x_b = x.stride(1);
+    if (h0) call.h0 = h0->data(), call.h_b = h0->stride(0);
+    save(call, gates);
+}
+
 void forward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, Out<3> y, bool reverse, int threads,
              const grus::Gates *gates) {
     auto T = static_cast<int64_t>(x.shape(0)), B = static_cast<int64_t>(x.shape(1)), H = layer.hidden_size();
@@ -93,13 +228,11 @@ void forward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, Out<3> 
     if (h0) check("h0", *h0, {B, H});
     check_gates(layer, gates, T, B);
     if (T == 0 || B == 0) return;
-    gru_forward task = {};
-    task.T = T, task.B = B, task.reverse = reverse;
-    task.x = x.data(), task.x_t = x.stride(0), task.x_b = x.stride(1);
-    task.y = y.data(), task.y_t = y.stride(0), task.y_b = y.stride(1);
-    if (h0) task.h0 = h0->data(), task.h_b = h0->stride(0);
+    gru_forward_call call = {};
+    call.y = y.data(), call.y_t = y.stride(0), call.y_b = y.stride(1);
+    give(call, x, h0, reverse, gates);
     nb::gil_scoped_release release;
-    layer.forward(task, threads, gates);
+    grus::forward(layer, call, threads);
 }
 
 void step(const grus::Layer &layer, In<2> x, In<2> h, Out<2> y) {
@@ -108,39 +241,16 @@ void step(const grus::Layer &layer, In<2> x, In<2> h, Out<2> y) {
     check("h", h, {B, layer.hidden_size()});
     check("y", y, {B, layer.hidden_size()});
     if (B == 0) return;
-    gru_forward task = {};
-    task.T = 1, task.B = B;
-    task.x = x.data(), task.x_b = x.stride(0);
-    task.h0 = h.data(), task.h_b = h.stride(0);
-    task.y = y.data(), task.y_b = y.stride(0);
+    gru_forward_call call = {};
+    call.T = 1, call.B = B;
+    call.x = x.data(), call.x_b = x.stride(0);
+    call.h0 = h.data(), call.h_b = h.stride(0);
+    call.y = y.data(), call.y_b = y.stride(0);
     nb::gil_scoped_release release;
-    layer.forward(task, grus::threads());
+    grus::forward(layer, call, grus::threads());
 }
-
-using Sequence = std::tuple<uintptr_t, int64_t, int64_t>;  // an address, strides in time and batch
-using Rows = std::tuple<uintptr_t, int64_t>;
-using Extras = std::tuple<uintptr_t, Rows, uintptr_t, float, uintptr_t>;  // marks, restart, zone, zone_all, drop
 
 const float *at(uintptr_t address) { return reinterpret_cast<const float *>(address); }
-float *to(uintptr_t address) { return reinterpret_cast<float *>(address); }
-std::tuple<const float *, int64_t, int64_t> read(const Sequence &s) {
-    return {at(std::get<0>(s)), std::get<1>(s), std::get<2>(s)};
-}
-std::tuple<float *, int64_t, int64_t> write(const Sequence &s) {
-    return {to(std::get<0>(s)), std::get<1>(s), std::get<2>(s)};
-}
-
-gru_extras read(const std::optional<Extras> &more) {
-    gru_extras extras = {};
-    if (more) {
-        Rows restart;
-        uintptr_t marks, zone, drop;
-        std::tie(marks, restart, zone, extras.zone_all, drop) = *more;
-        extras.marks = reinterpret_cast<const uint8_t *>(marks), extras.zone = at(zone), extras.drop = at(drop);
-        extras.restart = at(std::get<0>(restart)), extras.restart_b = std::get<1>(restart);
-    }
-    return extras;
-}
 
 grus::Gates make_gates(const grus::Layer &layer, int64_t T, int64_t B, int64_t steps) {
     if (B < 1 || steps < 1 || steps > T) throw nb::value_error("gates need a batch and from 1 to T steps");
@@ -163,66 +273,20 @@ grus::Layer make_layer_at(int64_t I, int64_t H, uintptr_t weight_ih, uintptr_t w
     return grus::Layer(weights, table, training, keep);
 }
 
-using Forward = std::tuple<int64_t, int64_t, Sequence, Rows, Sequence, uintptr_t, bool, const grus::Gates *,
-                           std::optional<Extras>>;  // T, B, x, h0, y, h_n, reverse, gates, more
-
-gru_forward read(const Forward &call) {
-    gru_forward task = {};
-    auto &[T, B, x, h0, y, h_n, reverse, gates, more] = call;
-    task.T = T, task.B = B, task.reverse = reverse, task.more = read(more);
-    std::tie(task.x, task.x_t, task.x_b) = read(x);
-    task.h0 = at(std::get<0>(h0)), task.h_b = std::get<1>(h0);
-    std::tie(task.y, task.y_t, task.y_b) = write(y);
-    return task;
-}
-
-grus::Half<gru_forward> half(const grus::Layer &layer, const Forward &call) {
-    return {&layer, read(call), std::get<7>(call), to(std::get<5>(call))};
-}
-
-void forward_at(const grus::Layer &layer, const Forward &call) {
+void forward_at(const grus::Layer &layer, const gru_forward_call &call) {
     nb::gil_scoped_release release;
-    layer.forward(read(call), grus::threads(), std::get<7>(call), to(std::get<5>(call)));
+    grus::forward(layer, call, grus::threads());
 }
 
-void forward_both_at(const grus::Layer &first, const Forward &call, const grus::Layer &second, const Forward &other) {
+void backward_at(const grus::Layer &layer, const gru_backward_call &call) {
     nb::gil_scoped_release release;
-    grus::both(half(first, call), half(second, other), grus::threads());
+    grus::backward(layer, call, grus::threads());
 }
 
-using Backward = std::tuple<int64_t, int64_t, Sequence, Rows, Sequence, Sequence, uintptr_t, Sequence, bool, uintptr_t,
-                            std::tuple<uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t>, bool,
-                            const grus::Gates *, std::optional<Extras>, uintptr_t>;
-// T, B, x, h0, y, dy, dh_n, dx, add_dx, dh0, dW dU db_i db_h dgain, reverse, gates, more, drestart
-
-gru_backward read(const Backward &call) {
-    gru_backward task = {};
-    auto &[T, B, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, gates, more, drestart] = call;
-    task.T = T, task.B = B, task.reverse = reverse, task.add_dx = add_dx;
-    task.more = read(more), task.drestart = to(drestart);
-    std::tie(task.x, task.x_t, task.x_b) = read(x);
-    task.h0 = at(std::get<0>(h0)), task.h_b = std::get<1>(h0);
-    std::tie(task.y, task.y_t, task.y_b) = read(y);
-    std::tie(task.dy, task.dy_t, task.dy_b) = read(dy);
-    std::tie(task.dx, task.dx_t, task.dx_b) = write(dx);
-    task.dh_n = at(dh_n), task.dh0 = to(dh0);
-    task.dW = to(std::get<0>(by_weights)), task.dU = to(std::get<1>(by_weights));
-    task.db_i = to(std::get<2>(by_weights)), task.db_h = to(std::get<3>(by_weights));
-    task.dgain = to(std::get<4>(by_weights));
-    return task;
-}
-
-void backward_at(const grus::Layer &layer, const Backward &call) {
-    gru_backward task = read(call);
+template <class Call>
+void both_at(const grus::Layer &first, const Call &call, const grus::Layer &second, const Call &other) {
     nb::gil_scoped_release release;
-    layer.backward(task, grus::threads(), std::get<12>(call));
-}
-
-void backward_both_at(const grus::Layer &first, const Backward &call, const grus::Layer &second,
-                      const Backward &other) {
-    nb::gil_scoped_release release;
-    grus::both(grus::Half<gru_backward>{&first, read(call), std::get<12>(call), nullptr},
-               grus::Half<gru_backward>{&second, read(other), std::get<12>(other), nullptr}, grus::threads());
+    grus::both(grus::Half<Call>{first, call}, grus::Half<Call>{second, other}, grus::threads());
 }
 
 bool holds_at(const grus::Layer &layer, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih, uintptr_t bias_hh,
@@ -256,17 +320,15 @@ void backward(const grus::Layer &layer, In<3> x, std::optional<In<2>> h0, In<3> 
     }
     check_gates(layer, gates, T, B);
     if (T == 0 || B == 0) throw nb::value_error("x is empty: there is nothing to go back through");
-    gru_backward task = {};
-    task.T = T, task.B = B, task.reverse = reverse;
-    task.x = x.data(), task.x_t = x.stride(0), task.x_b = x.stride(1);
-    task.y = y.data(), task.y_t = y.stride(0), task.y_b = y.stride(1);
-    if (h0) task.h0 = h0->data(), task.h_b = h0->stride(0);
-    if (dy) task.dy = dy->data(), task.dy_t = dy->stride(0), task.dy_b = dy->stride(1);
-    if (dx) task.dx = dx->data(), task.dx_t = dx->stride(0), task.dx_b = dx->stride(1);
-    task.dh_n = data(dh_n), task.dh0 = dh0.data();
-    task.dW = data(dW), task.dU = data(dU), task.db_i = data(db_i), task.db_h = data(db_h);
+    gru_backward_call call = {};
+    give(call, x, h0, reverse, gates);
+    call.y = const_cast<float *>(y.data()), call.y_t = y.stride(0), call.y_b = y.stride(1);  // which it only reads
+    if (dy) call.dy = dy->data(), call.dy_t = dy->stride(0), call.dy_b = dy->stride(1);
+    if (dx) call.dx = dx->data(), call.dx_t = dx->stride(0), call.dx_b = dx->stride(1);
+    call.dh_n = data(dh_n), call.dh0 = dh0.data();
+    call.dW = data(dW), call.dU = data(dU), call.db_i = data(db_i), call.db_h = data(db_h);
     nb::gil_scoped_release release;
-    layer.backward(task, threads, gates);
+    grus::backward(layer, call, threads);
 }
 
 grus::Dense make_dense(In<2> weight, std::optional<In<1>> bias, const std::string &isa) {
@@ -363,8 +425,13 @@ NB_MODULE(_native, m) {
              "dy"_a.noconvert().none(), "dh_n"_a.noconvert().none(), "dx"_a.noconvert().none(), "dh0"_a.noconvert(),
              "dW"_a.noconvert().none(), "dU"_a.noconvert().none(), "db_i"_a.noconvert().none(),
              "db_h"_a.noconvert().none(), "reverse"_a, "threads"_a, "gates"_a.none());
-    m.def("forward_both_at", &forward_both_at, "first"_a, "call"_a, "second"_a, "other"_a);
-    m.def("backward_both_at", &backward_both_at, "first"_a, "call"_a, "second"_a, "other"_a);
+    m.def("forward_both_at", &both_at<gru_forward_call>, "first"_a, "call"_a, "second"_a, "other"_a);
+    m.def("backward_both_at", &both_at<gru_backward_call>, "first"_a, "call"_a, "second"_a, "other"_a);
+    m.def("fields", [] {
+        return std::map<std::string, std::vector<std::string>>{{"Extras", field_names<gru_extras>()},
+                                                               {"ForwardCall", field_names<gru_forward_call>()},
+                                                               {"BackwardCall", field_names<gru_backward_call>()}};
+    });
     m.def("make_layer_at", &make_layer_at, "I"_a, "H"_a, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a,
           "gain_hh"_a, "reset_after"_a, "isa"_a, "training"_a, "keep"_a);
     m.def("make_layer", &make_layer, "weight_ih"_a.noconvert(), "weight_hh"_a.noconvert(),

@@ -1,6 +1,7 @@
 // One instruction set's kernels, from the same source as every other's. The order of the includes matters.
 
 #include "gru.h"
+#include "layout.h"
 #include "simd.h"
 
 #include "activations.inl"

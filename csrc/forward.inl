@@ -12,8 +12,8 @@ void forward(const gru_packed *w, const gru_forward *f, gru_worker *me) {
             for (int64_t s = 0; s < steps; s++) {
                 int64_t t = f->reverse ? f->T - 1 - s0 - s : s0 + s;
                 float *gates = nullptr;
-                if (f->gates && s0 + s >= f->gates_from)
-                    gates = f->gates + (f->reverse ? t : t - f->gates_from) * f->B * 4 * w->HP;
+                if (f->saved && s0 + s >= f->saved_from)
+                    gates = f->saved + (f->reverse ? t : t - f->saved_from) * f->B * 4 * w->HP;
                 auto projected = [&](int shard, const part &mine) {
                     return f->projected + shard * f->projected_size +
                            s * (mine.b1 - mine.b0) * (mine.j1 - mine.j0) * 3 * V;
@@ -26,7 +26,7 @@ void forward(const gru_packed *w, const gru_forward *f, gru_worker *me) {
                     part mine = part_of_shard(shard);
                     if (s == 0) project(w, f, mine, s0, steps, f->projected + shard * f->projected_size);
                     states now = begin(shard, mine);
-                    if (w->gain)
+                    if (normalises(*w))
                         products(w, f, mine, now.seen);
                     else if (w->reset_after)
                         step_reset_after(w, f, mine, now, t, projected(shard, mine), gates, s % 2 != 0);
@@ -39,15 +39,15 @@ void forward(const gru_packed *w, const gru_forward *f, gru_worker *me) {
                         work(mine, begin(shard, mine), projected(shard, mine));
                     });
                 };
-                if (w->gain)
+                if (normalises(*w))
                     then([&](const part &mine, const states &now, const float *x) {
                         normalised_gates(w, f, mine, now, t, x, gates);
                     });
-                if (w->gain && !w->reset_after)
+                if (normalises(*w) && !w->reset_after)
                     then([&](const part &mine, const states &, const float *) { reset_products(w, f, mine); });
                 if (!w->reset_after)
                     then([&](const part &mine, const states &now, const float *x) {
-                        (w->gain ? normalised_candidates : candidate_units)(w, f, mine, now, t, x, gates);
+                        (normalises(*w) ? normalised_candidates : candidate_units)(w, f, mine, now, t, x, gates);
                     });
                 before = {f->y + t * f->y_t, f->y_b};
             }

@@ -1,4 +1,4 @@
-// The contract between the kernels and everything else, in plain C.
+// The contract between the kernels and everything else: plain structs and pointers, no library.
 //
 //   T time, B batch, I input size, H hidden size. Gates in the order r (reset), z (update), n (candidate).
 //   V is a kernel table's vector width in floats. Units are handled in tiles of V: tile j holds units jV to jV + V - 1;
@@ -13,33 +13,28 @@
 #ifndef GRUS_GRU_H
 #define GRUS_GRU_H
 
-#include <stddef.h>
 #include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 // What a worker of a parallel region gets. Every worker walks through the same phases in the same order. In each,
 // `claim` gives a shard that nobody has taken, or -1 when none is left; `done` says that a claimed one is computed;
 // `next` waits until all shards of the phase are, and goes on to the next phase. A worker that is alone (shards is 1)
 // calls none.
-typedef struct gru_worker {
+struct gru_worker {
     int index, shards;
     int64_t phase;
-    int (*claim)(struct gru_worker *);
-    void (*done)(struct gru_worker *);
-    void (*next)(struct gru_worker *);
-} gru_worker;
+    int (*claim)(gru_worker *);
+    void (*done)(gru_worker *);
+    void (*next)(gru_worker *);
+};
 
 // One layer in one direction. `weight_ih` [3H, I], `weight_hh` [3H, H], `bias_ih`, `bias_hh` [3H] or null for zeros.
-typedef struct gru_weights {
+struct gru_weights {
     int64_t I, H;
     int reset_after;  // 1: n = tanh(W_n x + b_in + r (U_n h + b_hn));  0: n = tanh(W_n x + b_in + U_n (r h) + b_hn)
     const float *weight_ih, *weight_hh, *bias_ih, *bias_hh;
     const float *gain_hh;  // [3H] where the recurrent products are normalised (norm.inl), else null. Then x is already
                            // W x + b_i: I is 3H, weight_ih and bias_ih are null
-} gru_weights;
+};
 
 // The same weights in the order in which the tiles read them. A panel is one tile's weights, [K][gates][V].
 //   W    [HP/V][I][3][V]    r, z, n                           reset_after and not
@@ -51,108 +46,113 @@ typedef struct gru_weights {
 //   Wt   [ceil(I/V)][3HP][V]   k = n, r, z
 //   Ut   [HP/V][3HP][V]        k = r, z, n                    reset_after
 //   Ut   [HP/V][2HP][V], Ut_n [HP/V][HP][V]                   reset before: r, z and n apart
-typedef struct gru_packed {
+struct gru_packed {
     int64_t I, H, HP;
     int reset_after;
     float *W, *U, *U_n, *bias;  // the first of each memory aligned to 64 bytes
     float *Wt, *Ut, *Ut_n;      // null where only the forward pass is packed
     float *gain;                // [HP/V][3][V], or null: no normalisation; else W and Wt are null
-} gru_packed;
+};
 
 // What a sequence may ask for beyond the plain recurrence; null where it does not.
-typedef struct gru_extras {
+struct gru_extras {
     const uint8_t *marks;  // [T, B] of the marks below
     const float *restart;  // [B, H], stride restart_b: the state that a restart begins with, or null for zeros
     int64_t restart_b;
     const float *zone;  // [T, B, H] contiguous: the part of a unit that stays as it was, whatever z says (zoneout)
     float zone_all;     // the same for all, where `zone` is null
     const float *drop;  // [B, H] contiguous: multiplies h where U does
-} gru_extras;
+};
 
 // SKIP: the row has no step t, its state stays. All others of a row follow its skipped steps in one direction, and come
 // before them in the other. RESTART: before step t the state is that of `restart`.
 enum { GRU_SKIP = 1, GRU_RESTART = 2 };
 
-// y[t, b] is the state after step t of row b, also where the step is skipped. Step s works on t = s, or t = T - 1 - s
-// if `reverse`.
-typedef struct gru_forward {
+// What both passes of a call are given. y[t, b] is the state after step t of row b, also where the step is skipped.
+// Step s works on t = s, or t = T - 1 - s if `reverse`.
+struct gru_sequence {
     int64_t T, B;
-    int reverse;
+    bool reverse;
     const float *x;  // [T, B, I], strides x_t, x_b
     int64_t x_t, x_b;
     const float *h0;  // [B, H], stride h_b (0 repeats one row)
     int64_t h_b;
-    float *y;  // [T, B, H], strides y_t, y_b; must not overlap h0
+    float *y;  // [T, B, H], strides y_t, y_b; must not overlap h0. The way back reads it, but where a step is skipped
     int64_t y_t, y_b;
-    int shard_units;         // a shard is some units of all rows (1) or some rows of the batch (0)
-    int64_t chunk;           // steps that are projected at a time
-    float *projected;        // scratch: [chunk, rows, tiles, 3, V] of each shard, aligned to 64 bytes
-    int64_t projected_size;  // floats of a shard's
-    float *reset;            // scratch [2][B, HP], shared: r h and z where the reset comes before
-    float *gates;            // [T - gates_from, B, 4, HP]: r, z, n and u_n = U_n h + b_hn (only where the reset comes
-    int64_t gates_from;      // after) of the steps s >= gates_from, in the order of t; or null
+    // [T - saved_from, B, 4, HP]: r, z, n and u_n = U_n h + b_hn (only where the reset comes after) of the steps
+    // s >= saved_from, in the order of t: the forward pass writes them, the way back reads them and computes the others
+    // once more. Or null: none
+    float *saved;
+    int64_t saved_from;
     gru_extras more;
-    float *states;  // scratch [2][rows, HP] of each shard: the state with restarts, and that times `drop`
-    int64_t states_size;
-    float *raw;  // scratch [B][3][HP], shared: products to be normalised
-} gru_forward;
+};
+
+struct gru_forward_call : gru_sequence {
+    float *h_n;  // [B, H] contiguous: the last states; or null. Taken from y by passes.cpp, not by the
+                 // kernels; with it y becomes zero where a step is skipped
+};
 
 // Gradients of a loss, given dy (or null for zeros) and dh_n (or null), the gradient by the last state.
-typedef struct gru_backward {
-    int64_t T, B;
-    int reverse;
-    const float *x;  // [T, B, I] as in the forward pass
-    int64_t x_t, x_b;
-    const float *h0;  // [B, H], stride h_b
-    int64_t h_b;
-    const float *y;  // [T, B, H] what the forward pass gave
-    int64_t y_t, y_b;
+struct gru_backward_call : gru_sequence {
     const float *dy;  // [T, B, H], strides dy_t, dy_b; or null
     int64_t dy_t, dy_b;
     const float *dh_n;  // [B, H] contiguous, or null
     float *dx;          // [T, B, I], strides dx_t, dx_b; or null where it is not wanted
     int64_t dx_t, dx_b;
+    bool add_dx;         // to what dx holds
     float *dh0;          // [B, H] contiguous
     float *dW, *dU;      // [3H, I], [3H, H] contiguous; both or neither may be null. Normalised: dW and db_i always are
     float *db_i, *db_h;  // [3H]; not null where dW is not
     float *dgain;        // [3H] where products are normalised and dU is not null
-    const float *saved;  // what the forward pass left in `gates`, or null: then all gates are computed once more
-    int64_t saved_from;
-    int add_dx;       // 1: add to what dx holds
-    gru_extras more;  // as in the forward pass; y need not be kept where a step is skipped
-    float *drestart;  // [B, H] contiguous, added to; or null
-    int shard_units;
-    int64_t chunk;                // steps whose gates are at hand at a time
-    int64_t gates_row, operands;  // floats of a row of `gates`, and of `rows`
-    float *gates;   // scratch [chunk, B, gates_row], shared: 5 slots of HP, 11 and V more where products are normalised
-    float *carry;   // scratch [B, HP], shared
-    float *rows;    // scratch [chunk * B, (ceil(I/V) + HP/V (twice where the reset comes before)) * V], shared
-    float *states;  // scratch [2][chunk, B, HP], shared: as in the forward pass
-} gru_backward;
+    float *drestart;     // [B, H] contiguous, added to; or null
+};
+
+// A call with its plan and its scratch. How long each array of scratch is, and when it is there: layout.h.
+struct gru_forward : gru_forward_call {
+    bool shard_units;        // a shard is some units of all rows, or some rows of the batch
+    int64_t chunk;           // steps that are projected at a time
+    int64_t projected_size;  // floats of a shard's
+    float *projected;        // [chunk, rows, tiles, 3, V] of each shard
+    int64_t states_size;
+    float *states;          // [2][rows, HP] of each shard: the state with restarts, and that times `drop`
+    float *reset, *update;  // [B, HP] each, shared: r h and z where the reset comes before
+    float *raw;             // [B][3][HP], shared: products to be normalised
+};
+
+struct gru_backward : gru_backward_call {
+    bool shard_units;
+    int64_t chunk;       // steps whose gates are at hand at a time
+    int64_t slots_row;   // floats of a row of `slots`
+    float *slots;        // [chunk, B, slots_row], shared: gates, then their gradients (the slots of layout.h)
+    float *carry;        // [B, HP], shared
+    float *past, *seen;  // [chunk, B, HP] each, shared: as `states` of the forward pass
+    float *operand_x, *operand_h, *operand_rh;  // [tiles][chunk B][V] each, shared: the right sides of the gradients by
+                                                // the weights; operand_rh is operand_h where the reset comes after
+};
 
 // y = x Aᵀ + b: x [rows, K] with stride x_r, y [rows, O] with stride y_r, panels [ceil(O/V)][K][V], bias
 // [ceil(O/V)][V].
-typedef struct gru_dense {
+struct gru_dense {
     int64_t rows, K, O;
     const float *x;
     int64_t x_r;
     float *y;
     int64_t y_r;
     const float *panels, *bias;
-} gru_dense;
+};
 
 // y = gain x̂ + bias, where x̂ is x with mean 0 and deviation 1: of every row of [rows, 3H] its first 2H values together
 // (r and z), and its last H (n). All contiguous. Back: from dy to dx, and to the gradients by gain and bias.
-typedef struct gru_normalise {
+struct gru_normalise {
     int64_t rows, H;
     const float *x, *gain, *bias;  // bias may be null
     float *y;
     const float *dy;
     float *dx, *dgain_dbias;  // [rows, 3H], [2][3H]
     float *sums;              // scratch [2][3H] of each shard
-} gru_normalise;
+};
 
-typedef struct gru_kernels {
+struct gru_kernels {
     const char *name;
     int width;  // V
     int tile;   // rows of a full tile: shards of the batch are best a multiple of it
@@ -167,13 +167,9 @@ typedef struct gru_kernels {
     void (*normalise_back)(const gru_normalise *, gru_worker *);
     // dst[i] = σ(src[i]) (function 0) or tanh(src[i]) (1), i < n; dst may be src
     void (*activation)(float *dst, const float *src, int64_t n, int function);
-} gru_kernels;
+};
 
 // The tables, best first; dispatch.cpp. `gru_tables` gives those that this CPU can run.
 int gru_tables(const gru_kernels **tables, int capacity);
-
-#ifdef __cplusplus
-}
-#endif
 
 #endif

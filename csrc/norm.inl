@@ -1,5 +1,6 @@
 // Layer normalisation of the recurrent products (Ba, Kiros and Hinton 2016): r and z together over 2H values, n alone
-// over H. The rest of the body asks `w->gain` whether to come here; x then holds W x + b_i, normalised by the caller.
+// over H. The rest of the body asks `normalises` whether to come here; x then holds W x + b_i, normalised by the
+// caller.
 
 namespace {
 
@@ -101,7 +102,7 @@ void normalised_gates(const gru_packed *w, const gru_forward *f, const part &min
             } else {
                 vec seen = load_some(before.seen.h + b * before.seen.stride + unit, H - unit);
                 store(f->reset + b * HP + unit, mul(r, seen));
-                store(f->reset + (f->B + b) * HP + unit, z);
+                store(f->update + b * HP + unit, z);
                 keep_reset(w, b, unit, r, gates);
             }
         }
@@ -122,7 +123,7 @@ void normalised_candidates(const gru_packed *w, const gru_forward *f, const part
         for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V) {
             const float *a = projected + (b - mine.b0) * width + (unit / V - mine.j0) * 3 * V;
             vec n = tanhyp(add(load(a + 2 * V), scaled(w, unit, 2, normalised(raw + unit, m, H - unit))));
-            vec z = load(f->reset + (f->B + b) * HP + unit);
+            vec z = load(f->update + b * HP + unit);
             finish(w, f, before, t, b, unit, {splat(0.0f), z, n, splat(0.0f)}, gates);
         }
     }

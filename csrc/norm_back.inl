@@ -1,4 +1,4 @@
-// Back through the layer normalisation of norm.inl. A row of `gates` has six more slots, and two numbers behind them:
+// Back through the layer normalisation of norm.inl. A row of `slots` has six more slots, and two numbers behind them:
 //
 //   UNIT_R, UNIT_Z, UNIT_N   x̂, the products of mean 0 and deviation 1
 //   RAW_R, RAW_Z, RAW_N      the products as they are; after the walk back the gradients by them

@@ -16,7 +16,6 @@ struct state {  // the state before a step
     int64_t stride;
 };
 
-GRUS_INLINE bool copies_states(const gru_extras &more) { return more.marks || more.drop; }
 GRUS_INLINE bool zones(const gru_extras &more) { return more.zone || more.zone_all != 0.0f; }
 
 GRUS_INLINE bool marked(const gru_extras &more, int64_t B, int64_t t, int64_t b, int mark) {
@@ -79,7 +78,7 @@ void project(const gru_packed *w, const gru_forward *f, const part &mine, int64_
         int64_t x_row = along_t ? (f->reverse ? -f->x_t : f->x_t) : f->x_b;
         float *out = projected + (s * batch + b - mine.b0) * width;
         int64_t out_row = along_t ? batch * width : width;
-        if (w->gain) {  // x is projected already
+        if (takes_projected(*w)) {
             for (int64_t row = 0; row < rows; row++)
                 for (int64_t j = mine.j0; j < mine.j1; j++)
                     for (int g = 0; g < 3; g++)
@@ -179,7 +178,7 @@ void step_reset_after(const gru_packed *w, const gru_forward *f, const part &min
 void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, const states &before, int64_t t,
                  const float *projected, float *gates) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
-    float *past_reset = f->reset, *updates = f->reset + f->B * HP;
+    float *past_reset = f->reset, *updates = f->update;
     cover<2>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         int64_t b = mine.b0 + row;
         const float *x = projected + row * width + (j - mine.j0) * 3 * V;
@@ -204,7 +203,7 @@ void reset_units(const gru_packed *w, const gru_forward *f, const part &mine, co
 void candidate_units(const gru_packed *w, const gru_forward *f, const part &mine, const states &before, int64_t t,
                      const float *projected, float *gates) {
     int64_t width = (mine.j1 - mine.j0) * 3 * V, H = w->H, HP = w->HP;
-    const float *past_reset = f->reset, *updates = f->reset + f->B * HP;
+    const float *past_reset = f->reset, *updates = f->update;
     cover<1>(mine.b1 - mine.b0, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         int64_t b = mine.b0 + row;
         const float *x = projected + row * width + (j - mine.j0) * 3 * V + 2 * V;

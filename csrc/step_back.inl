@@ -2,7 +2,7 @@
 // over the chunk's rows, walk back through its steps, then add the chunk's share of every weight gradient as one
 // product.
 //
-// A row of `gates` is one (t, b): five slots of HP. Where gates are recomputed, they first hold what multiplies a
+// A row of `slots` is one (t, b): five slots of HP. Where gates are recomputed, they first hold what multiplies a
 // gradient, then the gradients:
 //
 //   slot   recomputed (reset after)      reset before       after the walk back
@@ -16,8 +16,6 @@
 
 namespace {
 
-enum { DN, DR, DZ, DU, KEEP, UNIT_R, UNIT_Z, UNIT_N, RAW_R, RAW_Z, RAW_N, SCALES };  // the later ones: norm_back.inl
-
 struct walk {  // a chunk: steps s0 to s0 + steps - 1
     const gru_packed *w;
     const gru_backward *f;
@@ -29,20 +27,18 @@ struct walk {  // a chunk: steps s0 to s0 + steps - 1
         return {f->y + (f->reverse ? t(s) + 1 : t(s) - 1) * f->y_t, f->y_b};
     }
     GRUS_INLINE bool copied() const { return copies_states(f->more); }
-    GRUS_INLINE state past(int64_t s) const { return copied() ? state{f->states + s * f->B * w->HP, w->HP} : last(s); }
-    GRUS_INLINE state seen(int64_t s) const {
-        return copied() ? state{f->states + (steps + s) * f->B * w->HP, w->HP} : last(s);
-    }
+    GRUS_INLINE state past(int64_t s) const { return copied() ? state{f->past + s * f->B * w->HP, w->HP} : last(s); }
+    GRUS_INLINE state seen(int64_t s) const { return copied() ? state{f->seen + s * f->B * w->HP, w->HP} : last(s); }
     GRUS_INLINE bool skipped(int64_t s, int64_t b) const { return marked(f->more, f->B, t(s), b, GRU_SKIP); }
     GRUS_INLINE vec zone(int64_t s, int64_t b, int64_t unit) const {
         return zones(f->more) ? zone_of(f->more, f->B, w->H, t(s), b, unit) : splat(0.0f);
     }
-    GRUS_INLINE int64_t row_size() const { return f->gates_row; }
-    GRUS_INLINE float *row(int64_t s, int64_t b) const { return f->gates + (s * f->B + b) * row_size(); }
+    GRUS_INLINE int64_t row_size() const { return f->slots_row; }
+    GRUS_INLINE float *row(int64_t s, int64_t b) const { return f->slots + (s * f->B + b) * row_size(); }
     GRUS_INLINE int64_t unsaved() const {  // steps of this chunk whose gates are recomputed: the first ones
-        return !f->saved || w->gain || s0 + steps <= f->saved_from ? steps
-               : s0 >= f->saved_from                               ? 0
-                                                                   : f->saved_from - s0;
+        return !f->saved || normalises(*w) || s0 + steps <= f->saved_from ? steps
+               : s0 >= f->saved_from                                      ? 0
+                                                                          : f->saved_from - s0;
     }
 };
 
@@ -100,7 +96,7 @@ void prepare(const walk &c, const part &mine) {
             bool first = c.s0 + s > 0 && marked(f->more, f->B, t_last, b, GRU_SKIP);  // y holds no state there
             const float *h = first ? f->h0 + b * f->h_b : last.h + b * last.stride;
             int64_t at = (s * f->B + b) * c.w->HP;
-            begin_with(f->more, f->B, c.w->H, c.t(s), b, h, f->states + at, f->states + c.steps * f->B * c.w->HP + at);
+            begin_with(f->more, f->B, c.w->H, c.t(s), b, h, f->past + at, f->seen + at);
         }
 }
 

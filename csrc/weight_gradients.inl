@@ -13,7 +13,7 @@ void input_gradient(const walk &c, int64_t begin, int64_t end, int64_t b0, int64
         int64_t gates_row = along_t ? f->B * c.row_size() : c.row_size();
         float *dx = f->dx + c.t(s) * f->dx_t + b * f->dx_b;
         int64_t dx_row = along_t ? (f->reverse ? -f->dx_t : f->dx_t) : f->dx_b;
-        if (w->gain) {
+        if (takes_projected(*w)) {
             const int order[3] = {DR, DZ, DN};
             for (int64_t row = 0; row < rows; row++)
                 for (int64_t unit = 0; unit < w->H; unit += V)
@@ -48,10 +48,8 @@ struct operands {
 };
 
 GRUS_INLINE operands operands_of(const walk &c) {
-    int64_t rows = c.steps * c.f->B;
-    float *x = c.f->rows, *h = x + (c.w->gain ? 0 : tiles(c.w->I) * rows * V),
-          *rh = c.w->reset_after ? h : h + c.w->HP * rows;
-    return {x, h, rh, rows};
+    const gru_backward *f = c.f;
+    return {f->operand_x, f->operand_h, c.w->reset_after ? f->operand_h : f->operand_rh, c.steps * f->B};
 }
 
 void gather(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
@@ -61,7 +59,7 @@ void gather(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
         for (int64_t i = 0; i < q.rows; i++) {
             int64_t row = q.step(i) * c.f->B + q.batch(i);
             bool skipped = c.skipped(q.step(i), q.batch(i));  // zero times its x, which may be anything
-            for (int64_t j = 0; j < (w->gain ? 0 : tiles(w->I)); j++) {
+            for (int64_t j = 0; j < (takes_projected(*w) ? 0 : tiles(w->I)); j++) {
                 vec x = load_some(q.x + i * q.x_row + j * V, w->I - j * V);
                 store(to.x + (j * to.rows + row) * V, skipped ? splat(0.0f) : x);
             }
@@ -79,7 +77,7 @@ void gather(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
 // out[m, :] (+)= Σ_rows gates[row, slot, m] * panels[row, :] for units m0 to m1 - 1; a chunk's sum is added as a whole
 void outer(const walk &c, int slot, int64_t m0, int64_t m1, const float *panel, int64_t rows, float *out, int64_t n,
            bool fresh) {
-    const float *a = c.f->gates + slot * c.w->HP + m0;
+    const float *a = c.f->slots + slot * c.w->HP + m0;
     out += m0 * n;
     cover<1>(m1 - m0, 0, tiles(n), [&](auto R, auto P, int64_t m, int64_t j) {
         vec sums[R.value][P.value];
@@ -103,7 +101,7 @@ void column_sums(const walk &c, int64_t m0, int64_t m1, int64_t rows, float *out
         for (int64_t first = 0; first < rows; first += BLOCK) {  // as in dot
             vec block = splat(0.0f);
             for (int64_t row = first; row < least(first + BLOCK, rows); row++)
-                block = add(block, at(c.f->gates + row * c.row_size() + m, m1 - m));
+                block = add(block, at(c.f->slots + row * c.row_size() + m, m1 - m));
             sum = add(sum, block);
         }
         store_some(out + m, fresh ? sum : add(load_some(out + m, m1 - m), sum), m1 - m);
@@ -123,9 +121,9 @@ void weight_gradients(const walk &c, int64_t m0, int64_t m1, bool fresh) {
                         [=](const float *row, int64_t left) { return load_some(row + slot * HP, left); });
         };
         const float *h = g == 2 ? from.rh : from.h;
-        outer(c, c.w->gain ? raw[g] : by_state[g], m0, m1, h, from.rows, f->dU + g * H * H, H, fresh);
+        outer(c, normalises(*c.w) ? raw[g] : by_state[g], m0, m1, h, from.rows, f->dU + g * H * H, H, fresh);
         sums(by_state[g], f->db_h);
-        if (c.w->gain) {
+        if (normalises(*c.w)) {
             column_sums(c, m0, m1, from.rows, f->dgain + g * H, fresh, [=](const float *row, int64_t left) {
                 return mul(load_some(row + by_state[g] * HP, left), load_some(row + unit[g] * HP, left));
             });

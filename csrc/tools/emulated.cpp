@@ -13,7 +13,8 @@
 #include <vector>
 
 #include "layer.h"
-#include "team.h"
+#include "passes.h"
+#include "rows.h"
 
 namespace {
 
@@ -120,12 +121,13 @@ void forward(const Request &q) {
     x.read();
     if (q.given & H0) h0.read();
     work({{"y", &y}}, [&] {
-        gru_forward task = {};
+        gru_forward_call task = {};
         task.T = q.T, task.B = q.B, task.reverse = q.reverse != 0;
         task.x = x.data, task.x_t = q.B * x.stride, task.x_b = x.stride;
         task.y = y.data, task.y_t = q.B * y.stride, task.y_b = y.stride;
         if (q.given & H0) task.h0 = h0.data, task.h_b = h0.stride;
-        grus::Layer(weights.all, grus::kernels(q.isa), false, false).forward(task, static_cast<int>(q.threads));
+        grus::Layer layer(weights.all, grus::kernels(q.isa), false);
+        grus::forward(layer, task, static_cast<int>(q.threads));
     });
 }
 
@@ -143,7 +145,7 @@ void backward(const Request &q) {
     if (q.given & DX) results.push_back({"dx", &dx});
     if (q.given & DW) results.insert(results.end(), {{"dW", &dW}, {"dU", &dU}, {"db_i", &db_i}, {"db_h", &db_h}});
     work(results, [&] {
-        gru_backward task = {};
+        gru_backward_call task = {};
         task.T = q.T, task.B = q.B, task.reverse = q.reverse != 0;
         task.x = x.data, task.x_t = q.B * x.stride, task.x_b = x.stride;
         task.y = y.data, task.y_t = q.B * y.stride, task.y_b = y.stride;
@@ -156,12 +158,13 @@ void backward(const Request &q) {
         // the later half of the steps with the gates that a forward pass saves, the others without
         grus::Gates gates = layer.gates(q.T, q.B, (q.T + 1) / 2);
         std::vector<float> again(static_cast<size_t>(rows * H));
-        gru_forward before = {};
+        gru_forward_call before = {};
         before.T = q.T, before.B = q.B, before.reverse = task.reverse;
         before.x = task.x, before.x_t = task.x_t, before.x_b = task.x_b, before.h0 = task.h0, before.h_b = task.h_b;
         before.y = again.data(), before.y_t = q.B * H, before.y_b = H;
-        layer.forward(before, static_cast<int>(q.threads), &gates);
-        layer.backward(task, static_cast<int>(q.threads), &gates);
+        before.saved = task.saved = gates.memory.get(), before.saved_from = task.saved_from = gates.from;
+        grus::forward(layer, before, static_cast<int>(q.threads));
+        grus::backward(layer, task, static_cast<int>(q.threads));
     });
 }
 

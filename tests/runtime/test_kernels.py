@@ -17,7 +17,7 @@ from tolerance import check_float32
 
 from grus import reference
 from grus.errors import InputError
-from grus.runtime import kernels
+from grus.runtime import _native, kernels
 from grus.weights import GRUWeights
 
 Array = NDArray[np.float32]
@@ -231,7 +231,7 @@ def test_the_callers_floating_point_mode_is_left_as_it_was(isa: str, flush: bool
         torch.set_flush_denormal(False)
 
 
-SHOW = "from grus import kernels; print(kernels.default_isa())"
+SHOW = "from grus.runtime import kernels; print(kernels.default_isa())"
 
 
 def test_isas_are_known_and_the_best_is_the_default(python: Callable[..., CompletedProcess[str]]) -> None:
@@ -320,3 +320,31 @@ def test_a_layer_keeps_its_own_weights() -> None:
     assert layer.forward(x, h0)[0].tobytes() == y.tobytes()
     again, right = layer.backward(x, h0, y, dy), LAYER.backward(x, h0, y, dy)
     assert again.dx is not None and right.dx is not None and again.dx.tobytes() == right.dx.tobytes()
+
+
+def test_calls_are_read_field_by_field_in_their_order() -> None:
+    calls = (kernels.Extras, kernels.ForwardCall, kernels.BackwardCall)
+    assert _native.fields() == {call.__name__: list(call._fields) for call in calls}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 1.5},
+        {"x": (0, 0)},
+        {"x": (0, 0, 0, 0)},
+        {"h0": None},
+        {"reverse": 2},
+        {"gates": "none"},
+        {"more": (0, (0, 0), 0, 0.0)},
+        {"more": kernels.Extras(restart=0)},  # type: ignore[arg-type]
+    ],
+)
+def test_a_call_of_other_types_is_refused(wrong: dict[str, Any]) -> None:
+    nowhere = (0, 0, 0)
+    given = {"steps": 1, "batch": 1, "x": nowhere, "h0": (0, 0), "y": nowhere, "h_n": 0, "reverse": False}
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        LAYER.forward_at(kernels.ForwardCall(**{**given, **wrong}))
+    for count in (6, 10):
+        with pytest.raises(TypeError, match="incompatible function arguments"):
+            LAYER.forward_at(tuple(range(count)))  # type: ignore[arg-type]

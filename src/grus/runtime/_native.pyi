@@ -3,42 +3,20 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from grus.runtime.calls import BackwardCall, ForwardCall
+
 _Array = NDArray[np.float32]
 
 def isas() -> list[str]: ...
 def default_isa() -> str: ...
 def threads() -> int: ...
 def set_threads(count: int) -> None: ...
+def fields() -> dict[str, list[str]]: ...
 
 class Gates:
     @property
     def first_step(self) -> int: ...
     def array(self) -> _Array: ...
-
-# memory by address, strides in floats; nothing is checked
-_Extras = tuple[int, tuple[int, int], int, float, int] | None
-# T, B, x, h0, y, h_n, reverse, gates, more
-_Forward = tuple[
-    int, int, tuple[int, int, int], tuple[int, int], tuple[int, int, int], int, bool, Gates | None, _Extras
-]
-# T, B, x, h0, y, dy, dh_n, dx, add_dx, dh0, by_weights, reverse, gates, more, drestart
-_Backward = tuple[
-    int,
-    int,
-    tuple[int, int, int],
-    tuple[int, int],
-    tuple[int, int, int],
-    tuple[int, int, int],
-    int,
-    tuple[int, int, int],
-    bool,
-    int,
-    tuple[int, int, int, int, int],
-    bool,
-    Gates | None,
-    _Extras,
-    int,
-]
 
 class Layer:
     @property
@@ -53,8 +31,8 @@ class Layer:
     def forward(
         self, x: _Array, h0: _Array | None, y: _Array, reverse: bool, threads: int, gates: Gates | None
     ) -> None: ...
-    def forward_at(self, call: _Forward) -> None: ...
-    def backward_at(self, call: _Backward) -> None: ...
+    def forward_at(self, call: ForwardCall) -> None: ...
+    def backward_at(self, call: BackwardCall) -> None: ...
     def holds_at(
         self, weight_ih: int, weight_hh: int, bias_ih: int, bias_hh: int, gain_hh: int, reset_after: bool
     ) -> bool: ...
@@ -77,8 +55,8 @@ class Layer:
         gates: Gates | None,
     ) -> None: ...
 
-def forward_both_at(first: Layer, call: _Forward, second: Layer, other: _Forward) -> None: ...
-def backward_both_at(first: Layer, call: _Backward, second: Layer, other: _Backward) -> None: ...
+def forward_both_at(first: Layer, call: ForwardCall, second: Layer, other: ForwardCall) -> None: ...
+def backward_both_at(first: Layer, call: BackwardCall, second: Layer, other: BackwardCall) -> None: ...
 def make_layer_at(
     I: int,
     H: int,

@@ -78,7 +78,7 @@ def _isa(name: str | None) -> str:
     return chosen
 
 
-def _checked(name: str, array: object, shape: tuple[int | str, ...]) -> Array:
+def checked(name: str, array: object, shape: tuple[int | str, ...]) -> Array:
     """``array`` as the kernels read it; in ``shape`` a string is a size that may be anything."""
     if not isinstance(array, np.ndarray):
         raise InputError(f"{name} is a {type(array).__name__}, expected a NumPy array of float32")
@@ -98,12 +98,12 @@ def _checked(name: str, array: object, shape: tuple[int | str, ...]) -> Array:
 def _output(name: str, array: object, shape: tuple[int, ...], *inputs: Array | None) -> Array:
     if array is None:
         return np.empty(shape, np.float32)
-    checked = _checked(name, array, shape)
-    if checked is not array or not checked.flags.writeable:
+    out = checked(name, array, shape)
+    if out is not array or not out.flags.writeable:
         raise InputError(f"{name} must be writeable and contiguous in its last dimension")
     if any(given is not None and np.may_share_memory(array, given) for given in inputs):
         raise InputError(f"{name} shares memory with an input, expected memory of its own")
-    return checked
+    return out
 
 
 def _fitting(gates: Gates | None, steps: int, batch: int) -> _native.Gates | None:
@@ -133,10 +133,10 @@ class Layer:
         self.input_size, self.hidden_size, self.reset_after = I, H, weights.reset_after
         self.isa = _isa(isa)
         self._native = _native.make_layer(
-            np.ascontiguousarray(_checked("weight_ih", weights.weight_ih, (3 * H, I))),
-            np.ascontiguousarray(_checked("weight_hh", weights.weight_hh, (3 * H, H))),
-            _checked("bias_ih", weights.bias_ih, (3 * H,)),
-            _checked("bias_hh", weights.bias_hh, (3 * H,)),
+            np.ascontiguousarray(checked("weight_ih", weights.weight_ih, (3 * H, I))),
+            np.ascontiguousarray(checked("weight_hh", weights.weight_hh, (3 * H, H))),
+            checked("bias_ih", weights.bias_ih, (3 * H,)),
+            checked("bias_hh", weights.bias_hh, (3 * H,)),
             weights.reset_after,
             self.isa,
             training,
@@ -195,10 +195,10 @@ class Layer:
         ``reverse`` walks from the last step to the first: y[t] has seen x[t:], and h_n is y[0].
         ``out`` takes y; it may be a slice with free strides in time and batch. ``gates`` of :meth:`gates` is filled.
         """
-        x = _checked("x", x, ("T", "B", self.input_size))
+        x = checked("x", x, ("T", "B", self.input_size))
         T, B = x.shape[:2]
         if h0 is not None:
-            h0 = _checked("h0", h0, (B, self.hidden_size))
+            h0 = checked("h0", h0, (B, self.hidden_size))
         y = _output("out", out, (T, B, self.hidden_size), x, h0)
         threads = get_num_threads() if threads is None else _thread_count("threads", threads)
         if T and B:  # NumPy's strides of an empty array say nothing
@@ -231,8 +231,8 @@ class Layer:
                 return out
             except (AttributeError, TypeError, ValueError):
                 out = None
-        x = _checked("x", x, ("B", self.input_size))
-        h = _checked("h", h, (len(x), self.hidden_size))
+        x = checked("x", x, ("B", self.input_size))
+        h = checked("h", h, (len(x), self.hidden_size))
         y = _output("out", out, h.shape, x, h)
         if len(x):
             self._native.step(x, h, y)
@@ -260,13 +260,13 @@ class Layer:
         """
         if not self._native.training:
             raise InputError("this layer is packed for the forward pass alone: make it with training=True")
-        x = _checked("x", x, ("T", "B", self.input_size))
+        x = checked("x", x, ("T", "B", self.input_size))
         T, B = x.shape[:2]
         H, I = self.hidden_size, self.input_size  # noqa: E741
-        h0 = None if h0 is None else _checked("h0", h0, (B, H))
-        y = _checked("y", y, (T, B, H))
-        dy = None if dy is None else _checked("dy", dy, (T, B, H))
-        dh_n = None if dh_n is None else np.ascontiguousarray(_checked("dh_n", dh_n, (B, H)))
+        h0 = None if h0 is None else checked("h0", h0, (B, H))
+        y = checked("y", y, (T, B, H))
+        dy = None if dy is None else checked("dy", dy, (T, B, H))
+        dh_n = None if dh_n is None else np.ascontiguousarray(checked("dh_n", dh_n, (B, H)))
         threads = get_num_threads() if threads is None else _thread_count("threads", threads)
         empty = T == 0 or B == 0
         new = np.zeros if empty else np.empty
@@ -299,19 +299,19 @@ class Dense:
     """y = x Aᵀ + b with A [O, I] and b [O] or None, packed for one instruction set; bits as those of :class:`Layer`."""
 
     def __init__(self, weight: Array, bias: Array | None = None, *, isa: str | None = None) -> None:
-        weight = np.ascontiguousarray(_checked("weight", weight, ("O", "I")))
+        weight = np.ascontiguousarray(checked("weight", weight, ("O", "I")))
         self.output_size, self.input_size = weight.shape
         if not weight.size:
             raise InputError(f"weight has shape {weight.shape}, expected at least one input and one output")
         if bias is not None:
-            bias = _checked("bias", bias, (self.output_size,))
+            bias = checked("bias", bias, (self.output_size,))
         self._native = _native.make_dense(weight, bias, _isa(isa))
 
     def __call__(self, x: Array, out: Array | None = None, *, threads: int | None = None) -> Array:
         """x [..., I] to y [..., O]."""
         if not isinstance(x, np.ndarray) or x.ndim < 1:
             raise InputError(f"x is {type(x).__name__}, expected a NumPy array of float32 [..., {self.input_size}]")
-        flat = _checked("x", x, (*map(str, range(x.ndim - 1)), self.input_size)).reshape(-1, self.input_size)
+        flat = checked("x", x, (*map(str, range(x.ndim - 1)), self.input_size)).reshape(-1, self.input_size)
         threads = get_num_threads() if threads is None else _thread_count("threads", threads)
         y = _output("out", out, (*x.shape[:-1], self.output_size), x)
         rows = y.reshape(-1, self.output_size)

@@ -28,7 +28,7 @@ def normalise(x: Array, gain: Array, bias: Array | None = None) -> Array:
 def normalise_back(x: Array, gain: Array, dy: Array) -> tuple[Array, Array, Array]:
     """The gradients by x [N, 3H], by gain and by bias [3H] of :func:`normalise`, from that by its result."""
     x, gain, _ = _rows_of_gates(x, gain, None)
-    dy = np.ascontiguousarray(kernels._checked("dy", dy, x.shape))
+    dy = np.ascontiguousarray(kernels.checked("dy", dy, x.shape))
     dx, by_rest = np.empty(x.shape, np.float32), np.zeros((2, len(gain)), np.float32)
     if x.size:
         _native.normalise_back(x, gain, dy, dx, by_rest, kernels.default_isa(), kernels.get_num_threads())
@@ -36,8 +36,8 @@ def normalise_back(x: Array, gain: Array, dy: Array) -> tuple[Array, Array, Arra
 
 
 def _rows_of_gates(x: Array, gain: Array, bias: Array | None) -> tuple[Array, Array, Array | None]:
-    x = np.ascontiguousarray(kernels._checked("x", x, ("N", "3H")))
+    x = np.ascontiguousarray(kernels.checked("x", x, ("N", "3H")))
     if x.shape[1] % 3:
         raise InputError(f"x has shape {x.shape}, expected rows of 3 H values")
-    gain = np.ascontiguousarray(kernels._checked("gain", gain, (x.shape[1],)))
-    return x, gain, None if bias is None else np.ascontiguousarray(kernels._checked("bias", bias, (x.shape[1],)))
+    gain = np.ascontiguousarray(kernels.checked("gain", gain, (x.shape[1],)))
+    return x, gain, None if bias is None else np.ascontiguousarray(kernels.checked("bias", bias, (x.shape[1],)))

@@ -1,0 +1,53 @@
+// What the layer, which plans a call and places its scratch, and the kernels, which walk through it, must agree on.
+// All is static: the objects of an instruction set share no symbol.
+#ifndef GRUS_LAYOUT_H
+#define GRUS_LAYOUT_H
+
+#include "gru.h"
+
+// Whether a gain normalises the recurrent products (norm.inl).
+static inline bool normalises(const gru_packed &w) { return w.gain != nullptr; }
+
+// Whether x is W x + b_i already, of 3H values.
+static inline bool takes_projected(const gru_packed &w) { return normalises(w); }
+
+// Whether steps may begin with other states than the last ones as they are.
+static inline bool copies_states(const gru_extras &more) { return more.marks || more.drop; }
+
+// The slots of a row of `gru_backward::slots`, each of HP floats; what they hold: step_back.inl, norm_back.inl. Behind
+// those of normalised products are two scales in V floats.
+enum { DN, DR, DZ, DU, KEEP, PLAIN_SLOTS, UNIT_R = PLAIN_SLOTS, UNIT_Z, UNIT_N, RAW_R, RAW_Z, RAW_N, SCALES };
+
+static inline int64_t slots_row(const gru_packed &w, int64_t V) {
+    return normalises(w) ? SCALES * w.HP + V : PLAIN_SLOTS * w.HP;
+}
+
+// The scratch of a call, array by array: each(pointer, floats). Total and places follow from it.
+template <class Each>
+static inline void each_scratch(gru_forward &f, const gru_packed &w, int64_t, int shards, Each each) {
+    int64_t states = f.B * w.HP;
+    each(f.projected, f.projected_size * shards);
+    each(f.states, f.states_size * shards);
+    each(f.reset, w.reset_after ? 0 : states);
+    each(f.update, w.reset_after ? 0 : states);
+    each(f.raw, normalises(w) ? 3 * states : 0);
+}
+
+// Floats of x in a row of the operands.
+static inline int64_t operand_x_row(const gru_packed &w, int64_t V) {
+    return takes_projected(w) ? 0 : (w.I + V - 1) / V * V;
+}
+
+template <class Each>
+static inline void each_scratch(gru_backward &f, const gru_packed &w, int64_t V, int, Each each) {
+    int64_t rows = f.chunk * f.B, states = copies_states(f.more) ? rows * w.HP : 0;
+    each(f.slots, rows * f.slots_row);
+    each(f.operand_x, rows * operand_x_row(w, V));
+    each(f.operand_h, rows * w.HP);
+    each(f.operand_rh, w.reset_after ? 0 : rows * w.HP);
+    each(f.carry, f.B * w.HP);
+    each(f.past, states);
+    each(f.seen, states);
+}
+
+#endif

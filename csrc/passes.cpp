@@ -1,0 +1,177 @@
+#include "passes.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "layout.h"
+#include "pack.h"
+#include "sharing.h"
+
+namespace grus {
+namespace {
+
+constexpr int64_t PROJECTED_FLOATS = 1 << 16;  // a worker's chunk of projected steps: 256 KB, a part of its L2
+constexpr int64_t BACKWARD_FLOATS = 1 << 19;   // a chunk of the backward pass: 2 MB, what the cores' L2 hold together
+constexpr int64_t BACKWARD_ROWS = 512;         // but no fewer rows: each chunk adds to all the weight gradients
+constexpr int64_t NORMALISED_ROWS = 128;       // the same where products are normalised: rows are twice as long
+
+template <class Task, class Call>
+Task unplanned(const Layer &layer, const Call &call, bool units) {
+    Task task = {};
+    static_cast<Call &>(task) = call;
+    if (!call.h0) task.h0 = layer.first_state(), task.h_b = 0;
+    task.shard_units = units;
+    return task;
+}
+
+gru_forward plan(const Layer &layer, const gru_forward_call &call, bool units, int shards) {
+    int64_t V = layer.table()->width, HP = layer.weights().HP;
+    auto f = unplanned<gru_forward>(layer, call, units);
+    int64_t rows = units ? f.B : tiles(f.B, shards);
+    int64_t step = rows * (units ? tiles(HP / V, shards) : HP / V) * 3 * V;
+    f.chunk = std::min(f.T, std::max<int64_t>(1, PROJECTED_FLOATS / step));
+    f.projected_size = f.chunk * step;
+    f.states_size = copies_states(f.more) ? 2 * rows * HP : 0;
+    return f;
+}
+
+gru_backward plan(const Layer &layer, const gru_backward_call &call, bool units, int) {
+    const gru_packed &w = layer.weights();
+    int64_t V = layer.table()->width;
+    auto f = unplanned<gru_backward>(layer, call, units);
+    f.slots_row = slots_row(w, V);
+    int64_t row = f.slots_row + operand_x_row(w, V) + (w.reset_after ? w.HP : 2 * w.HP);
+    int64_t least = normalises(w) ? NORMALISED_ROWS : BACKWARD_ROWS;
+    int64_t steps = std::max(BACKWARD_FLOATS / (row * f.B), least / f.B);
+    f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
+    return f;
+}
+
+// A planned call with all that computes it, for the workers to copy.
+template <class Task>
+struct Work {
+    const gru_kernels *table;
+    gru_packed weights;
+    Task task;
+    int shards;
+
+    template <class Call>
+    Work(const Layer &layer, const Call &call, bool units, int count)
+        : table(layer.table()), weights(layer.weights()), task(plan(layer, call, units, count)), shards(count) {}
+
+    // f(array, floats) for each array of scratch, in whole cache lines
+    template <class F>
+    void each_array(F f) {
+        each_scratch(task, weights, table->width, shards,
+                     [&](float *&array, int64_t floats) { f(array, tiles(floats, 16) * 16); });
+    }
+    int64_t floats() {
+        int64_t sum = 0;
+        each_array([&](float *, int64_t floats) { sum += floats; });
+        return sum;
+    }
+    void place(float *memory) {
+        each_array([&](float *&array, int64_t floats) { array = memory, memory += floats; });
+    }
+};
+
+int64_t least_step(const gru_forward_call &) { return STEP_FLOPS; }
+int64_t least_step(const gru_backward_call &) { return STEP_BACK_FLOPS; }
+
+void compute(const Work<gru_forward> &work, gru_worker *me) { work.table->forward(&work.weights, &work.task, me); }
+void compute(const Work<gru_backward> &work, gru_worker *me) { work.table->backward(&work.weights, &work.task, me); }
+
+template <class Task, class Call>
+void run(const Layer &layer, const Call &call, int threads) {
+    const gru_packed &weights = layer.weights();
+    Crew crew(sharing(call, weights, layer.table(), threads, least_step(call)), call, weights, layer.table());
+    Work<Task> work(layer, call, crew.units, crew.shards);
+    work.place(scratch(work.floats()));
+    crew.region.run<Work<Task>>(compute, work, crew.shards);
+}
+
+template <class Task, class Call>
+void at_once(const Half<Call> &first, const Half<Call> &second) {
+    struct Pair {
+        Work<Task> *halves;
+    };
+    Work<Task> halves[] = {{first.layer, first.call, false, 1}, {second.layer, second.call, false, 1}};
+    int64_t floats = halves[0].floats();
+    float *memory = scratch(floats + halves[1].floats());
+    halves[0].place(memory);
+    halves[1].place(memory + floats);
+    auto each = [](const Pair &pair, gru_worker *me) {
+        auto one = [&](int i) {
+            gru_worker alone = {};
+            alone.shards = 1;
+            compute(pair.halves[i], &alone);
+        };
+        if (me->shards == 1)
+            for (int i = 0; i < 2; i++) one(i);
+        else
+            each_shard(me, one);
+    };
+    Region region(2);
+    region.run<Pair>(each, {halves}, region.count());
+}
+
+// Where a call alone would have one worker, or two that meet after every step, and each core keeps its weights in L2.
+template <class Call>
+bool better_at_once(const Half<Call> &half, int threads) {
+    const gru_packed &weights = half.layer.weights();
+    Sharing how = sharing(half.call, weights, half.layer.table(), threads, STEP_FLOPS);
+    double flops = step_flops(half.call, weights) * static_cast<double>(half.call.T);
+    bool worth = threads >= 2 && 2 * flops >= SHARED_FLOPS && 3 * weights.H * weights.H <= STATIONARY_FLOATS;
+    return worth && (how.workers == 1 || (how.units && how.workers == 2));
+}
+
+void finish(const Layer &layer, const gru_forward_call &f) {
+    if (!f.h_n) return;
+    int64_t H = layer.hidden_size();
+    const float *last = f.y + (f.reverse ? 0 : (f.T - 1) * f.y_t);
+    for (int64_t b = 0; b < f.B; b++) std::copy_n(last + b * f.y_b, H, f.h_n + b * H);
+    if (!f.more.marks) return;
+    for (int64_t t = 0; t < f.T; t++)
+        for (int64_t b = 0; b < f.B; b++)
+            if (f.more.marks[t * f.B + b] & GRU_SKIP) std::fill_n(f.y + t * f.y_t + b * f.y_b, H, 0.0f);
+}
+
+}  // namespace
+
+void forward(const Layer &layer, const gru_forward_call &call, int threads) {
+    run<gru_forward>(layer, call, threads);
+    finish(layer, call);
+}
+
+void backward(const Layer &layer, const gru_backward_call &call, int threads) {
+    run<gru_backward>(layer, call, threads);
+}
+
+void both(const Half<gru_forward_call> &first, const Half<gru_forward_call> &second, int threads) {
+    if (!better_at_once(first, threads)) {
+        for (const auto *half : {&first, &second}) forward(half->layer, half->call, threads);
+        return;
+    }
+    at_once<gru_forward>(first, second);
+    for (const auto *half : {&first, &second}) finish(half->layer, half->call);
+}
+
+// Where both add to one dx, the second does so by way of memory of its own.
+void both(const Half<gru_backward_call> &first, const Half<gru_backward_call> &second, int threads) {
+    if (!better_at_once(first, threads)) {
+        for (const auto *half : {&first, &second}) backward(half->layer, half->call, threads);
+        return;
+    }
+    const gru_backward_call &f = second.call;
+    int64_t I = second.layer.input_size(), floats = f.dx && f.add_dx ? f.T * f.B * I : 0;
+    Buffer dx = allocate(floats);
+    Half<gru_backward_call> own = second;
+    if (floats) own.call.dx = dx.get(), own.call.dx_t = f.B * I, own.call.dx_b = I, own.call.add_dx = 0;
+    at_once<gru_backward>(first, own);
+    for (int64_t t = 0; floats && t < f.T; t++)
+        for (int64_t b = 0; b < f.B; b++)
+            std::transform(&dx[(t * f.B + b) * I], &dx[(t * f.B + b) * I] + I, f.dx + t * f.dx_t + b * f.dx_b,
+                           f.dx + t * f.dx_t + b * f.dx_b, std::plus<float>());
+}
+
+}  // namespace grus
