@@ -90,11 +90,13 @@ def shakespeare(layer: str, seed: int) -> Outcome:
     from datasets import shakespeare as data
     from shakespeare import language_model
 
+    from grus.tasks.language.corpus import as_text, split
     from grus.tasks.language.fit import bits_per_character, fit_network
 
     settings = replace(language_model(steps=200, seed=seed).settings, validation=0.0)
-    trained = fit_network(data(), settings, recurrent=peer(layer), progress=False)
-    bits = bits_per_character(trained.network, trained.spec.task, trained.parts.test[:50_000])
+    text = as_text(data())
+    trained = fit_network(text, settings, recurrent=peer(layer), progress=False)
+    bits = bits_per_character(trained.network, trained.spec.task, split(text, settings).test[:50_000])
     return {"score": bits, "weights": count([trained.network])}
 
 

@@ -58,7 +58,7 @@ def fit(folder: Path, batch_size: int) -> tuple[dict[str, NDArray[Any]], dict[st
         patch.setattr(module, "Model", lambda s, arrays: Model(s, {n: a.astype("f4") for n, a in arrays.items()}))
         model = module.fit(
             table(), settings, progress=False, checkpoint=folder / "checkpoint", metrics=folder / "metrics.jsonl"
-        )
+        ).model
     assert model.spec.task is not None
     return weights, dataclasses.asdict(model.spec.task)
 

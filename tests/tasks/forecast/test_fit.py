@@ -19,7 +19,7 @@ from grus.errors import InputError
 from grus.model import Model
 from grus.spec import GRU, Bypass, Linear, Mean, Residual
 from grus.tasks.forecast import fit as fit_module
-from grus.tasks.forecast.fit import fit, fit_with_history
+from grus.tasks.forecast.fit import fit
 from grus.tasks.forecast.predict import predict
 from grus.tasks.forecast.prepare import prepare
 from grus.tasks.forecast.sampling import Sampler
@@ -56,7 +56,7 @@ def same(left: Model, right: Model) -> bool:
 def test_it_learns_a_season_it_was_not_told_of() -> None:
     data = table((80, 80, 60), noise=0.01)
     settings = dataclasses.replace(QUICK, season=1, trainer=Trainer(steps=300))
-    fitted = fit_with_history(data, settings, progress=False)
+    fitted = fit(data, settings, progress=False)
     validation = [row["validation"] for row in fitted.history if row["training"] == "search"]
     assert validation[-1] < 0.35 * validation[0]
     forecast = predict(fitted.model, data)
@@ -66,29 +66,29 @@ def test_it_learns_a_season_it_was_not_told_of() -> None:
 
 def test_same_seed_same_model_other_seed_another() -> None:
     data = table()
-    model = fit(data, QUICK, progress=False)
+    model = fit(data, QUICK, progress=False).model
     torch.manual_seed(123)
-    assert same(fit(data, QUICK, progress=False), model)
+    assert same(fit(data, QUICK, progress=False).model, model)
     other = dataclasses.replace(QUICK, trainer=Trainer(steps=20, seed=1))
-    assert not same(fit(data, other, progress=False), model)
+    assert not same(fit(data, other, progress=False).model, model)
 
 
 def test_members_are_several_networks_in_one() -> None:
     settings = dataclasses.replace(QUICK, architecture=Architecture(hidden_size=8, members=3))
-    model = fit(table(), settings, progress=False)
+    model = fit(table(), settings, progress=False).model
     (mean,) = model.spec.blocks
     assert isinstance(mean, Mean)
     assert len(mean.members) == 3
     weights = [model.arrays[f"0.{member}.0.weight_hh_l0"] for member in range(3)]
     assert not np.array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[1], weights[2])
-    single = fit(table(), QUICK, progress=False)
+    single = fit(table(), QUICK, progress=False).model
     assert np.array_equal(single.arrays["0.weight_hh_l0"], weights[0])
 
 
 def test_upper_layers_add_to_the_lower() -> None:
     settings = dataclasses.replace(QUICK, architecture=Architecture(hidden_size=8, num_layers=3))
-    first, second, third, head = fit(table(), settings, progress=False).spec.blocks
+    first, second, third, head = fit(table(), settings, progress=False).model.spec.blocks
     assert second == third == Residual((GRU(8, 8),))
     assert (first.output_size, head) == (8, Linear(8, 12))
 
@@ -119,14 +119,14 @@ def test_the_held_back_values_decide_how_long_to_train() -> None:
     settings = dataclasses.replace(QUICK, trainer=Trainer(steps=40))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_module._HeldBack, "loss", lambda self, network: next(scores))
-        fitted = fit_with_history(table(), settings, progress=False)
+        fitted = fit(table(), settings, progress=False)
     assert max(row["step"] for row in fitted.history if row["training"] == "training") == 4  # 2 of 20 validations
     assert max(row["step"] for row in fitted.history if row["training"] == "search") == 20  # and 8 in vain
 
 
 def test_without_early_stopping_nothing_is_held_back() -> None:
     settings = dataclasses.replace(QUICK, trainer=Trainer(steps=20, early_stopping=False))
-    fitted = fit_with_history(table(), settings, progress=False)
+    fitted = fit(table(), settings, progress=False)
     assert {row["training"] for row in fitted.history} == {"training"}
     assert fitted.model.spec.task is not None
     assert fitted.model.spec.task.calibration == ()
@@ -135,7 +135,7 @@ def test_without_early_stopping_nothing_is_held_back() -> None:
 @pytest.mark.parametrize("lengths", [(7,), (8, 7), (40,), (200, 7, 3, 1)])
 def test_tiny_tables(lengths: tuple[int, ...]) -> None:
     data = table(lengths)
-    forecast = predict(fit(data, QUICK, progress=False), data)
+    forecast = predict(fit(data, QUICK, progress=False).model, data)
     assert len(forecast["ds"]) == 4 * len(lengths)
     assert np.isfinite(forecast["q0.5"]).all()
 
@@ -169,7 +169,7 @@ def test_difficult_values(values: str) -> None:
         case "huge":
             y[:30] *= 1e12
     data = Table(columns | {"y": y})
-    forecast = predict(fit(data, QUICK, progress=False), data)
+    forecast = predict(fit(data, QUICK, progress=False).model, data)
     assert all(np.isfinite(forecast[name]).all() for name in ("q0.1", "q0.5", "q0.9"))
 
 
@@ -189,7 +189,7 @@ def test_covariates_of_all_three_kinds() -> None:
     settings = dataclasses.replace(
         QUICK, future=("promotion",), past=("traffic",), static=("shop",), trainer=Trainer(steps=600), season=1
     )
-    model = fit(data, settings, progress=False)
+    model = fit(data, settings, progress=False).model
     assert isinstance(model.spec.blocks[0], Bypass)
     rows = np.arange(60, 64)
     ahead = {"unique_id": np.repeat(["s0", "s1"], 4), "ds": np.tile(rows, 2)}
@@ -208,7 +208,7 @@ def test_intervals_are_widened_where_what_was_held_back_asks_for_it() -> None:
     settings = dataclasses.replace(QUICK, trainer=Trainer(steps=100))
     factors = []
     for values in (columns["y"], y):
-        task = fit(Table(columns | {"y": values}), settings, progress=False).spec.task
+        task = fit(Table(columns | {"y": values}), settings, progress=False).model.spec.task
         assert task is not None
         low, middle, high = task.calibration
         assert middle == 1.0
@@ -221,7 +221,7 @@ def test_resume_in_python(tmp_path: Path) -> None:
     from grus.training.interrupt import Interrupt, Interrupted
 
     path, data = tmp_path / "checkpoint", table()
-    whole = fit(data, QUICK, progress=False)
+    whole = fit(data, QUICK, progress=False).model
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Interrupt, "__enter__", lambda self: setattr(self, "requested", True) or self)
         with pytest.raises(Interrupted):
@@ -231,7 +231,7 @@ def test_resume_in_python(tmp_path: Path) -> None:
         fit(data, other, progress=False, checkpoint=path, resume=True)
     with pytest.raises(InputError, match="the data are not the same"):
         fit(table((40, 26)), QUICK, progress=False, checkpoint=path, resume=True)
-    assert same(fit(data, QUICK, progress=False, checkpoint=path, resume=True), whole)
+    assert same(fit(data, QUICK, progress=False, checkpoint=path, resume=True).model, whole)
 
 
 def sampler(lengths: tuple[int, ...], window: int, seed: int = 0) -> Sampler:
@@ -285,10 +285,10 @@ def test_a_long_series_is_cut_elsewhere_each_time_and_wholly_used() -> None:
 
 
 def test_the_default_of_torch_does_not_matter() -> None:
-    whole = fit(table(), QUICK, progress=False)
+    whole = fit(table(), QUICK, progress=False).model
     try:
         torch.set_default_dtype(torch.float64)
-        wide = fit(table(), QUICK, progress=False)
+        wide = fit(table(), QUICK, progress=False).model
     finally:
         torch.set_default_dtype(torch.float32)
     assert same(wide, whole)

@@ -96,7 +96,8 @@ def test_a_backtest_does_not_see_what_it_is_judged_by(make_columns: Columns) -> 
     changed["y"][42:] = 1e5
     settings = Forecaster(6, **QUICK).settings
     arrays = [
-        fit(before(Table(c), parse("MS"), 6, 1, None), settings, progress=False).arrays for c in (columns, changed)
+        fit(before(Table(c), parse("MS"), 6, 1, None), settings, progress=False).model.arrays
+        for c in (columns, changed)
     ]
     for name in arrays[0]:
         np.testing.assert_array_equal(arrays[0][name], arrays[1][name])

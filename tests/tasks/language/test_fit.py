@@ -18,7 +18,7 @@ from grus.model import Model
 from grus.spec import GRU, Embedding, Linear
 from grus.tasks.language import Architecture, Dropout, LanguageModel, Settings, Trainer
 from grus.tasks.language import fit as fit_module
-from grus.tasks.language.corpus import Streams
+from grus.tasks.language.corpus import Streams, split
 from grus.tasks.language.evaluate import evaluate
 from grus.tasks.language.fit import bits_per_character, fit, fit_network, make_chain
 from grus.torch.network import Network, from_model
@@ -36,21 +36,21 @@ def test_it_learns_what_follows_what(characters: LanguageModel, small: Settings,
     assert validation[-1] < 0.5 * validation[0]
     # of the two words in a pair of 2 · 5.4 characters the first is drawn from seven: that much cannot be known
     floor = math.log2(7) / (2 * np.mean([len(word) + 1 for word in text.split()]))
-    assert floor < evaluate(fitted.model, fitted.parts.test)["GRU"]["bits/character"] < 2 * floor
+    assert floor < evaluate(fitted.model, split(text, small).test)["GRU"]["bits/character"] < 2 * floor
 
 
 def test_what_it_says_of_itself(text: str, small: Settings) -> None:
-    fitted = fit(text, small, progress=False)
-    assert fitted.parts.train + fitted.parts.validation + fitted.parts.test == text
+    fitted, parts = fit(text, small, progress=False), split(text, small)
+    assert parts.train + parts.validation + parts.test == text
     assert {row["training"] for row in fitted.history} == {"training"}
     assert [row["step"] for row in fitted.history] == list(range(3, 61, 3))
     kind = fitted.model.spec.task.input
-    assert set(kind.vocabulary) == set(fitted.parts.train)
+    assert set(kind.vocabulary) == set(parts.train)
 
 
 def test_what_is_held_out_has_no_say(text: str, small: Settings) -> None:
-    fitted = fit(text, small, progress=False)
-    other = text[: -len(fitted.parts.test)] + "@" * len(fitted.parts.test)
+    fitted, parts = fit(text, small, progress=False), split(text, small)
+    other = text[: -len(parts.test)] + "@" * len(parts.test)
     assert same(fitted.model, fit(other, small, progress=False).model)
 
 
@@ -195,7 +195,7 @@ def test_other_modules_in_the_place_of_the_gru(text: str, small: Settings, recur
     trained = fit_network(text, small, recurrent=recurrent, progress=False)  # type: ignore[arg-type]
     assert any(isinstance(module, (torch.nn.GRU, torch.nn.LSTM)) for module in trained.network.modules())
     assert trained.history[-1]["loss"] < 0.8 * trained.history[0]["loss"]
-    bits = bits_per_character(trained.network, trained.spec.task, trained.parts.test)  # type: ignore[arg-type]
+    bits = bits_per_character(trained.network, trained.spec.task, split(text, small).test)  # type: ignore[arg-type]
     assert 0 < bits < math.log2(len(set(text)))
 
 

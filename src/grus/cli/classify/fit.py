@@ -13,8 +13,9 @@ from grus.errors import InputError
 
 if TYPE_CHECKING:
     from grus.tasks.classify.examples import Examples
-    from grus.tasks.classify.fit import Fitted, Trained
+    from grus.tasks.classify.fit import Trained
     from grus.tasks.classify.settings import Settings
+    from grus.tasks.fitted import Fitted
 
 NO_MODEL = (".csv", ".tsv", ".parquet", ".pq", ".json", ".jsonl", ".ts", ".npz", ".txt")  # said to be something else
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from grus.cli import fitting, shared
 
 if TYPE_CHECKING:
-    from grus.tasks.forecast.fit import Fitted
+    from grus.tasks.fitted import Fitted
     from grus.tasks.forecast.settings import Settings
     from grus.tasks.forecast.table import Table
 
@@ -125,13 +125,13 @@ def run(options: argparse.Namespace) -> int:
 
         plan(table, settings, options.backtest)  # raises now what would end the backtest after the training
     fitting.use_torch(options.threads)
-    from grus.tasks.forecast.fit import fit_with_history
+    from grus.tasks.forecast.fit import fit
     from grus.training import distributed
 
     distributed.start()
     resume, metrics, begin = fitting.resumes(files), fitting.open_metrics(options), time.perf_counter()
     with fitting.ending(files):
-        fitted = fit_with_history(
+        fitted = fit(
             table, settings, progress=not options.quiet, checkpoint=files.checkpoint, resume=resume, metrics=metrics
         )
     if fitting.is_first():

@@ -11,7 +11,8 @@ from grus.cli import fitting, shared
 from grus.cli.language.evaluate import add_encoding
 
 if TYPE_CHECKING:
-    from grus.tasks.language.fit import Fitted
+    from grus.tasks.fitted import Fitted
+    from grus.tasks.language.corpus import Split
     from grus.tasks.language.settings import Settings
 
 NO_MODEL = (".txt", ".json", ".jsonl", ".csv", ".md")  # endings that say a file is something else
@@ -145,7 +146,7 @@ def _add_training(group: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     files = fitting.Files(options, options.data, NO_MODEL)
-    from grus.tasks.language.corpus import as_text
+    from grus.tasks.language.corpus import as_text, split
 
     text = as_text(options.data, options.encoding)
     fitting.use_torch(options.threads)
@@ -166,16 +167,17 @@ def run(options: argparse.Namespace) -> int:
         )
     if fitting.is_first():
         files.write(fitted.model, fitted.history)
-        _tell(options, fitted, f"{time.perf_counter() - begin:.0f} s" + " after the resume" * resume)
+        took = f"{time.perf_counter() - begin:.0f} s" + " after the resume" * resume
+        _tell(options, fitted, split(text, settings), took)
     return 0
 
 
-def _tell(options: argparse.Namespace, fitted: Fitted, took: str) -> None:
+def _tell(options: argparse.Namespace, fitted: Fitted, parts: Split, took: str) -> None:
     if options.quiet:
         return
     from grus.tasks.language.evaluate import evaluate, task_of
 
-    parts, size = fitted.parts, len(task_of(fitted.model).input.vocabulary)
+    size = len(task_of(fitted.model).input.vocabulary)
     print(
         f"{options.output}: {fitted.model.num_parameters:,} weights, {size:,} {options.tokens}, trained on "
         f"{len(parts.train):,} characters in {took}",

@@ -28,6 +28,7 @@ from grus.tasks.classify.predict import batches, check_finite, padded
 from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, make_task
 from grus.tasks.classify.settings import Settings
 from grus.tasks.classify.split import hold_back
+from grus.tasks.fitted import Fitted
 from grus.torch import init
 from grus.torch.gru import GRU as Layer
 from grus.torch.network import Network, Regularisation
@@ -42,7 +43,7 @@ from grus.training.progress import Reporter
 from grus.training.sampling import Buckets
 from grus.training.schedule import Optimisation
 
-__all__ = ["Fitted", "Trained", "fit", "fit_networks"]
+__all__ = ["Trained", "fit", "fit_networks"]
 
 STEPS, FEWEST, MOST = 2000, 6, 100  # where the settings leave it to the data: steps, and epochs at least and at most
 LOOKS = 20  # at what is held back
@@ -53,21 +54,11 @@ Recurrent = Callable[[GRU, float], nn.Module]
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A model, and how it came about.
-
-    history: rows of training (its name), step, loss, and validation where measured. validation: of the sequences held
-    back their number and the final weights' accuracy and log loss on them (before a refit); {} where there are none.
-    """
-
-    model: Model
-    history: list[dict[str, Any]]
-    validation: dict[str, float]
-
-
-@dataclass(frozen=True)
 class Trained:
-    """Networks whose mean output is read as ``task`` says; history and validation as of :class:`Fitted`."""
+    """Networks whose mean output is read as ``task`` says; history and validation as of
+    :class:`grus.tasks.fitted.Fitted`, the latter the number of sequences held back and the final weights' accuracy and
+    log loss on them (before a refit).
+    """
 
     networks: list[Network]
     task: Classify

@@ -46,7 +46,8 @@ def backtest(
     from grus.tasks.forecast.fit import fit
 
     made = plan(as_table(table), settings, windows, step)
-    report = evaluate(fit(made.early, made.settings, progress=progress), made.whole, windows, step)
+    fitted = fit(made.early, made.settings, progress=progress)
+    report = evaluate(fitted.model, made.whole, windows, step)
     return replace(report, notes=(*made.notes, *report.notes))
 
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from grus.model import Model
 from grus.spec import GRU, Activation, Block, Bypass, Forecast, Linear, Mean, Residual, Spec
+from grus.tasks.fitted import Fitted
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.prepare import prepare
 from grus.tasks.forecast.sampling import Sampler
@@ -39,7 +39,7 @@ from grus.training.objective import Part
 from grus.training.progress import Reporter
 from grus.training.schedule import Optimisation
 
-__all__ = ["Fitted", "fit", "fit_with_history"]
+__all__ = ["fit", "make_chain"]
 
 EPOCHS = 15
 FEWEST, MOST = 300, 5000  # steps, where the settings leave them to the data
@@ -52,14 +52,6 @@ PRIOR = 20  # series that the intervals' width as trained is worth, beside those
 WIDEST = 3.0  # no interval is made wider by more than this factor
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A model, and how it came about: rows of training (its name), step, loss, and validation where measured."""
-
-    model: Model
-    history: list[dict[str, Any]]
-
-
 def fit(
     table: Table,
     settings: Settings,
@@ -68,7 +60,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     metrics: Metrics | str | os.PathLike[str] | None = None,
-) -> Model:
+) -> Fitted:
     """A model trained on the series of ``table``.
 
     progress: tell on stderr how far it is. checkpoint: a file to go on from after an interruption, written every 20
@@ -82,21 +74,6 @@ def fit(
     grus.training.failures.Diverged for a loss that is no longer finite (the checkpoint is then of no use, for a run
     from it ends so too), OutOfMemory and LostWorker; grus.training.interrupt.Interrupted when it was interrupted.
     """
-    return fit_with_history(
-        table, settings, progress=progress, checkpoint=checkpoint, resume=resume, metrics=metrics
-    ).model
-
-
-def fit_with_history(
-    table: Table,
-    settings: Settings,
-    *,
-    progress: bool = True,
-    checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    metrics: Metrics | str | os.PathLike[str] | None = None,
-) -> Fitted:
-    """As :func:`fit`, with what was measured on the way."""
     processes = distributed.start()
     panel, task = prepare(table, settings)
     windows = Windows(panel, task)
@@ -112,6 +89,7 @@ def fit_with_history(
     search = held_back is not None and held_back.learnable
     best: int | None = None
     history: list[dict[str, Any]] = []
+    validation: dict[str, float] = {}
     arrays: dict[str, NDArray[np.float32]] = {}
     with Interrupt() as interrupt, Reporter((members + search) * optimisation.steps, show=progress) as reporter:
 
@@ -145,6 +123,7 @@ def fit_with_history(
         if search and held_back is not None:
             network, result = run("search", 0, held_back.training, held_back)
             best = result.step
+            validation = {} if result.score is None else {"loss": result.score}
             reporter.spare(members * (optimisation.steps - best))
             task = dataclasses.replace(task, calibration=held_back.calibration(network))
             held_back = None  # its windows are as large as those of all values
@@ -154,7 +133,7 @@ def fit_with_history(
             prefix = f"0.{member}." if members > 1 else ""
             arrays |= {prefix + key: array for key, array in result.arrays.items()}
     blocks = (Mean((chain,) * members),) if members > 1 else chain
-    return Fitted(Model(Spec(blocks, task), arrays), history)
+    return Fitted(Model(Spec(blocks, task), arrays), history, validation)
 
 
 def make_chain(task: Forecast, architecture: Architecture) -> tuple[Block, ...]:

@@ -77,7 +77,7 @@ class Forecaster(Parameters):
         from grus.tasks.forecast.fit import fit
 
         table = as_table(df)
-        self.model_ = fit(table, self.settings, progress=progress)
+        self.model_ = fit(table, self.settings, progress=progress).model
         self._table = table
         return self
 

@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from grus.inputs import text as texts
-from grus.model import Model
 from grus.spec import GRU, Block, Characters, Embedding, Language, Linear, Spec, Subwords
-from grus.tasks.language.corpus import Split, Streams, Window, as_text, split
+from grus.tasks.fitted import Fitted
+from grus.tasks.language.corpus import Streams, Window, as_text, split
 from grus.tasks.language.evaluate import escape_bits
 from grus.tasks.language.settings import Settings
 from grus.torch.network import Builder, Network, Regularisation, to_model
@@ -38,7 +38,7 @@ from grus.training.objective import Part
 from grus.training.progress import Reporter
 from grus.training.schedule import Optimisation
 
-__all__ = ["Fitted", "Trained", "bits_per_character", "fit", "fit_network"]
+__all__ = ["Trained", "bits_per_character", "fit", "fit_network"]
 
 EPOCHS = 10
 FEWEST, MOST = 1500, 20_000  # steps, where the settings leave them to the text
@@ -48,25 +48,15 @@ SIDE_BY_SIDE = 64  # streams it is read in, whatever the batch
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A model, and how it came about: rows of training (its name), step, loss, and validation where measured.
-
-    Losses are in nats per token: −ln p. parts: what was trained on, what chose the weights, and what was held out.
-    """
-
-    model: Model
-    history: list[dict[str, Any]]
-    parts: Split
-
-
-@dataclass(frozen=True)
 class Trained:
-    """As :class:`Fitted`, before it is a model: the network may hold what no model can."""
+    """A network that may hold what no model can. spec: of the model, with GRUs. validation: the kept weights' loss on
+    the validation part. Losses are in nats per token: −ln p.
+    """
 
     network: Network
     spec: Spec
     history: list[dict[str, Any]]
-    parts: Split
+    validation: dict[str, float]
 
 
 def fit(
@@ -93,7 +83,7 @@ def fit(
     trained = fit_network(
         text, settings, progress=progress, checkpoint=checkpoint, resume=resume, metrics=metrics, device=device
     )
-    return Fitted(to_model(trained.network, trained.spec), trained.history, trained.parts)
+    return Fitted(to_model(trained.network, trained.spec), trained.history, trained.validation)
 
 
 def fit_network(
@@ -144,7 +134,8 @@ def fit_network(
             validate=validate,
             metrics=metrics,
         )
-    return Trained(network.eval(), spec, [{"training": "training"} | row for row in result.curve], parts)
+    validation = {} if result.score is None else {"loss": result.score}
+    return Trained(network.eval(), spec, [{"training": "training"} | row for row in result.curve], validation)
 
 
 def bits_per_character(network: Network, task: Language, text: str) -> float:
