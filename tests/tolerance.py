@@ -19,12 +19,23 @@ def check_float64(name: str, got: NDArray[np.float64], exact: NDArray[np.float64
     assert error <= EXACT * max(1.0, largest(exact)), f"{name}: error {error:.2e} in float64"
 
 
+def errors(
+    got: NDArray[np.float32], exact: NDArray[np.float64], baseline: NDArray[np.float32]
+) -> tuple[float, float, float]:
+    """The error, the baseline's, and what is allowed."""
+    theirs = largest(baseline - exact)
+    return largest(got - exact), theirs, 2 * theirs + FLOOR * max(1.0, largest(exact))
+
+
+def is_right(got: NDArray[np.float32], exact: NDArray[np.float64], baseline: NDArray[np.float32]) -> bool:
+    error, _, allowed = errors(got, exact, baseline)
+    return error <= allowed
+
+
 def check_float32(
     name: str, got: NDArray[np.float32], exact: NDArray[np.float64], baseline: NDArray[np.float32]
 ) -> None:
     """The error against float64 is at most twice PyTorch's in float32 on the same inputs, plus the floor."""
     assert got.dtype == np.float32 and got.shape == exact.shape == baseline.shape, (name, got.dtype, got.shape)
-    error, allowed = largest(got - exact), 2 * largest(baseline - exact) + FLOOR * max(1.0, largest(exact))
-    assert error <= allowed, (
-        f"{name}: error {error:.2e}, PyTorch's {largest(baseline - exact):.2e}, allowed {allowed:.2e}"
-    )
+    error, theirs, allowed = errors(got, exact, baseline)
+    assert error <= allowed, f"{name}: error {error:.2e}, PyTorch's {theirs:.2e}, allowed {allowed:.2e}"
