@@ -23,25 +23,24 @@ void each_array(const gru_weights &w, F f) {
 Layer::Layer(const gru_weights &given, const gru_kernels *table, bool training, bool keep) : compiled(table) {
     int64_t I = given.I, H = given.H, V = table->width, panels = tiles(H, V), HP = panels * V;
     packed.I = I, packed.H = H, packed.HP = HP, packed.reset_after = given.reset_after;
-    int64_t by_input = given.gain_hh ? 0 : 3 * HP * I, by_input_back = given.gain_hh ? 0 : tiles(I, V) * V * 3 * HP;
-    memory = allocate(by_input + HP * (3 * H + 5 + (given.gain_hh ? 3 : 0)));
-    packed.W = given.gain_hh ? nullptr : memory.get();
-    packed.U = memory.get() + by_input;
-    packed.U_n = packed.U + 2 * HP * H;
-    packed.bias = packed.U + 3 * HP * H;
-    float *first_state = packed.bias + 4 * HP;
-    std::fill(first_state, first_state + HP, 0.0f);
-    zeros = first_state;
-    if (training) {
-        back = allocate(by_input_back + HP * 3 * HP);
-        packed.Wt = given.gain_hh ? nullptr : back.get();
-        packed.Ut = back.get() + by_input_back;
-        packed.Ut_n = packed.Ut + HP * 2 * HP;
-    }
-    if (given.gain_hh) {
-        packed.gain = first_state + HP;
-        table->pack(packed.gain, given.gain_hh, H, 1, 3, H, 1, 1);
-    }
+    bool after = given.reset_after, projected = given.gain_hh;
+    auto forward = [&](auto each) {
+        if (!projected) each(packed.W, 3 * HP * I);
+        each(packed.U, (after ? 3 : 2) * HP * H);
+        if (!after) each(packed.U_n, HP * H);
+        each(packed.bias, 4 * HP);
+        each(zeros, HP);
+        if (given.gain_hh) each(packed.gain, 3 * HP);
+    };
+    auto backward = [&](auto each) {
+        if (!projected) each(packed.Wt, tiles(I, V) * V * 3 * HP);
+        each(packed.Ut, (after ? 3 : 2) * HP * HP);
+        if (!after) each(packed.Ut_n, HP * HP);
+    };
+    place(forward, (memory = allocate(floats_of(forward))).get());
+    if (training) place(backward, (back = allocate(floats_of(backward))).get());
+    std::fill_n(zeros, HP, 0.0f);
+    if (given.gain_hh) table->pack(packed.gain, given.gain_hh, H, 1, 3, H, 1, 1);
     pack_panels(table, packed, given);
     for (int64_t j = 0; j < panels; j++)
         for (int64_t lane = 0; lane < V; lane++) {
@@ -68,7 +67,7 @@ Layer::Layer(const gru_weights &given, const gru_kernels *table, bool training, 
 
 bool Layer::holds(const gru_weights &given) const {
     if (!kept || given.I != packed.I || given.H != packed.H || given.reset_after != packed.reset_after) return false;
-    if ((given.gain_hh != nullptr) != (packed.gain != nullptr)) return false;
+    if ((given.gain_hh != nullptr) != normalises(packed)) return false;
     const float *mine = kept.get();
     bool same = true;
     each_array(given, [&](const float *theirs, int64_t floats) {

@@ -20,7 +20,7 @@ class Layer {
     const gru_kernels *compiled;
     gru_packed packed{};
     Buffer memory, back, kept;
-    const float *zeros;
+    float *zeros;
 
   public:
     // Copies the weights into panels for the forward pass, and for the backward pass too where `training`. With `keep`

@@ -12,9 +12,9 @@
 namespace grus {
 namespace {
 
-constexpr int64_t SPARE_FLOATS = 1 << 24;  // memory kept for the next layer: 64 MB
-constexpr size_t SPARE_BUFFERS = 64;       // in so many pieces
-constexpr int64_t LEAST_FLOATS = 1 << 14;  // of 64 KB and more; malloc is good at smaller ones
+constexpr int64_t SPARE_FLOATS = BETWEEN ? 0 : 1 << 24;  // memory kept for the next layer: 64 MB; sanitizers see none
+constexpr size_t SPARE_BUFFERS = 64;                     // in so many pieces
+constexpr int64_t LEAST_FLOATS = 1 << 14;                // of 64 KB and more; malloc is good at smaller ones
 
 struct Spare {  // buffers given back, the latest last; never destroyed, for threads may outlive main
     struct Kept {
@@ -78,6 +78,7 @@ float *scratch(int64_t floats) {
         buffer = allocate(floats);
         size = floats;
     }
+    ASAN_UNPOISON_MEMORY_REGION(buffer.get(), sizeof(float) * static_cast<size_t>(size));
     return buffer.get();
 }
 

@@ -6,6 +6,10 @@
 
 #include <memory>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace grus {
 
 // Memory aligned to 64 bytes. What is given back is kept for the next of its size, some of it: a training step packs
@@ -19,6 +23,35 @@ Buffer allocate(int64_t floats);
 
 // Scratch that a thread keeps from call to call, so that a step allocates nothing.
 float *scratch(int64_t floats);
+
+// Arrays that share a piece of memory, each from a cache line of its own: `list(each)` calls each(array, floats) for
+// all of them, in their order. Their floats together, and their places from `memory` on. Under a sanitizer none touches
+// the next, and what lies between is poisoned.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int64_t BETWEEN = 64;
+#else
+constexpr int64_t BETWEEN = 0;
+#define ASAN_POISON_MEMORY_REGION(memory, bytes) ((void)(memory), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(memory, bytes) ((void)(memory), (void)(bytes))
+#endif
+
+constexpr int64_t line(int64_t floats) { return (floats + 15) / 16 * 16 + BETWEEN; }
+
+template <class List>
+int64_t floats_of(List list) {
+    int64_t sum = 0;
+    list([&](float *, int64_t floats) { sum += line(floats); });
+    return sum;
+}
+
+template <class List>
+void place(List list, float *memory) {
+    list([&](float *&array, int64_t floats) {
+        array = memory;
+        memory += line(floats);
+        ASAN_POISON_MEMORY_REGION(array + floats, sizeof(float) * static_cast<size_t>(memory - array - floats));
+    });
+}
 
 }  // namespace grus
 

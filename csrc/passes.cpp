@@ -47,7 +47,7 @@ gru_backward plan(const Layer &layer, const gru_backward_call &call, bool units,
     return f;
 }
 
-// A planned call with all that computes it, for the workers to copy.
+// A planned call with all that computes it, for the workers to copy; `arrays` lists its scratch.
 template <class Task>
 struct Work {
     const gru_kernels *table;
@@ -59,19 +59,9 @@ struct Work {
     Work(const Layer &layer, const Call &call, bool units, int count)
         : table(layer.table()), weights(layer.weights()), task(plan(layer, call, units, count)), shards(count) {}
 
-    // f(array, floats) for each array of scratch, in whole cache lines
-    template <class F>
-    void each_array(F f) {
-        each_scratch(task, weights, table->width, shards,
-                     [&](float *&array, int64_t floats) { f(array, tiles(floats, 16) * 16); });
-    }
-    int64_t floats() {
-        int64_t sum = 0;
-        each_array([&](float *, int64_t floats) { sum += floats; });
-        return sum;
-    }
-    void place(float *memory) {
-        each_array([&](float *&array, int64_t floats) { array = memory, memory += floats; });
+    template <class Each>
+    void arrays(Each each) {
+        each_scratch(task, weights, table->width, shards, each);
     }
 };
 
@@ -83,10 +73,10 @@ void compute(const Work<gru_backward> &work, gru_worker *me) { work.table->backw
 
 template <class Task, class Call>
 void run(const Layer &layer, const Call &call, int threads) {
-    const gru_packed &weights = layer.weights();
-    Crew crew(sharing(call, weights, layer.table(), threads, least_step(call)), call, weights, layer.table());
+    Crew crew(sharing(layer, call, threads, least_step(call)), layer, call);
     Work<Task> work(layer, call, crew.units, crew.shards);
-    work.place(scratch(work.floats()));
+    auto arrays = [&](auto each) { work.arrays(each); };
+    place(arrays, scratch(floats_of(arrays)));
     crew.region.run<Work<Task>>(compute, work, crew.shards);
 }
 
@@ -96,10 +86,10 @@ void at_once(const Half<Call> &first, const Half<Call> &second) {
         Work<Task> *halves;
     };
     Work<Task> halves[] = {{first.layer, first.call, false, 1}, {second.layer, second.call, false, 1}};
-    int64_t floats = halves[0].floats();
-    float *memory = scratch(floats + halves[1].floats());
-    halves[0].place(memory);
-    halves[1].place(memory + floats);
+    auto arrays = [&](auto each) {
+        for (auto &half : halves) half.arrays(each);
+    };
+    place(arrays, scratch(floats_of(arrays)));
     auto each = [](const Pair &pair, gru_worker *me) {
         auto one = [&](int i) {
             gru_worker alone = {};
@@ -118,10 +108,9 @@ void at_once(const Half<Call> &first, const Half<Call> &second) {
 // Where a call alone would have one worker, or two that meet after every step, and each core keeps its weights in L2.
 template <class Call>
 bool better_at_once(const Half<Call> &half, int threads) {
-    const gru_packed &weights = half.layer.weights();
-    Sharing how = sharing(half.call, weights, half.layer.table(), threads, STEP_FLOPS);
-    double flops = step_flops(half.call, weights) * static_cast<double>(half.call.T);
-    bool worth = threads >= 2 && 2 * flops >= SHARED_FLOPS && 3 * weights.H * weights.H <= STATIONARY_FLOATS;
+    Sharing how = sharing(half.layer, half.call, threads, STEP_FLOPS);
+    double flops = step_flops(half.layer, half.call) * static_cast<double>(half.call.T);
+    bool worth = threads >= 2 && 2 * flops >= SHARED_FLOPS && stationary(half.layer);
     return worth && (how.workers == 1 || (how.units && how.workers == 2));
 }
 
