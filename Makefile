@@ -11,11 +11,12 @@ NATIVE := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/isa/*)
 CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.cpp)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test accuracy bench lint format wheel clean
+.PHONY: help demo test sanitize accuracy bench lint format wheel clean
 
 help:
 	@echo "make demo      train on the M3 competition's monthly series, forecast, load the model without PyTorch"
 	@echo "make test      every check: style, types, walls between modules, kernels' symbols, tests"
+	@echo "make sanitize  the kernels' tests with sanitizers of addresses and undefined behaviour (ten minutes the first time)"
 	@echo "make accuracy  forecasts, classifiers, a language model, beside other methods: docs/accuracy.md (three hours)"
 	@echo "make bench     every shape beside every peer: benchmarks/results/cpu.json, docs/performance.md"
 	@echo "make lint      the checks of make test without the tests"
@@ -36,6 +37,9 @@ bench: $(VENV)/.editable $(VENV)/.peers
 test: lint
 	$(BIN)/python -m pytest
 	@echo "make test: all checks passed"
+
+sanitize: $(VENV)/.dev
+	PYTHON=$(BIN)/python CMAKE=$(BIN)/cmake NINJA=$(BIN)/ninja .ci/sanitize
 
 lint: $(VENV)/.dev $(VENV)/.editable
 	$(BIN)/ruff check .
