@@ -7,7 +7,7 @@ from typing import Any
 
 from grus.errors import InputError
 
-__all__ = ["PRECISIONS", "SCHEDULES", "choice", "flags", "integer", "integers", "keep", "number", "plain", "shares"]
+__all__ = ["integer", "keep", "number", "plain"]
 
 SCHEDULES = ("cosine", "linear", "constant")  # of the learning rate, after its warm-up
 PRECISIONS = ("float32", "bfloat16")  # of products
@@ -39,36 +39,3 @@ def number(name: str, value: Any, least: float, *, above: bool = False) -> float
 def keep(owner: object, name: str, value: object) -> None:
     """Set what ``owner``, which is frozen, was given for ``name`` to how it is kept."""
     object.__setattr__(owner, name, value)
-
-
-def integers(owner: object, least: int, *names: str) -> None:
-    """Keep the fields as integers of at least ``least``, or None where that is their default."""
-    for name in names:
-        if getattr(owner, name) is not None or getattr(type(owner), name) is not None:
-            keep(owner, name, integer(name, getattr(owner, name), least))
-
-
-def shares(owner: object, *names: str, what: str = "") -> None:
-    """Keep the fields as numbers from 0 to below 1; ``what`` comes behind their names in a message."""
-    for name in names:
-        value = number(name + what, getattr(owner, name), 0)
-        if value >= 1:
-            raise InputError(f"{name}{what} is {value!r}, expected a number from 0 to below 1", name + what)
-        keep(owner, name, value)
-
-
-def flags(owner: object, *names: str) -> None:
-    """Keep the fields as True or False."""
-    for name in names:
-        value = plain(getattr(owner, name))
-        if not isinstance(value, bool):
-            raise InputError(f"{name} is {value!r}, expected True or False", name)
-        keep(owner, name, value)
-
-
-def choice(owner: object, name: str, *choices: str | None) -> None:
-    """Keep the field as one of ``choices``."""
-    value = plain(getattr(owner, name))
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}", name)
-    keep(owner, name, value)

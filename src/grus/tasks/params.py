@@ -7,6 +7,7 @@ import inspect
 from typing import Any, ClassVar, TypeVar
 
 from grus.errors import InputError
+from grus.tasks.options import parts
 
 __all__ = ["Parameters"]
 
@@ -28,7 +29,7 @@ class Parameters:
         """
         params = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         if deep:
-            for name, kind in self._groups().items():
+            for name, kind in parts(self.kinds).items():
                 group = kind() if params[name] is None else params[name]
                 if isinstance(group, kind):  # else fit tells
                     params |= {f"{name}__{f.name}": getattr(group, f.name) for f in dataclasses.fields(group)}
@@ -39,7 +40,7 @@ class Parameters:
 
         Raises InputError for a name that does not exist, and for a value inside another that does not fit.
         """
-        known, groups = list(inspect.signature(type(self)).parameters), self._groups()
+        known, groups = list(inspect.signature(type(self)).parameters), parts(self.kinds)
         values: dict[str, Any] = {}
         inside: dict[str, dict[str, Any]] = {}
         for key, value in params.items():
@@ -58,11 +59,6 @@ class Parameters:
         for name, value in values.items():
             setattr(self, name, value)
         return self
-
-    def _groups(self) -> dict[str, type[Any]]:
-        """The dataclasses among the parameters."""
-        made: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(self.kinds)}
-        return {name: kind for name, kind in made.items() if isinstance(kind, type)}
 
     def __repr__(self) -> str:
         shown = {name: repr(value) for name, value in self.get_params(deep=False).items()}

@@ -215,8 +215,8 @@ def _optimisation(settings: Settings, steps: int) -> Optimisation:
         validate_every=-(-steps // LOOKS),
         patience=settings.trainer.patience,
         tolerance=TOLERANCE,
-        schedule=settings.optimiser.schedule,  # type: ignore[arg-type]  # it checks them
-        precision=settings.optimiser.precision,  # type: ignore[arg-type]
+        schedule=settings.optimiser.schedule,
+        precision=settings.optimiser.precision,
     )
 
 

@@ -4,64 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from grus.errors import InputError
-from grus.tasks.checks import integer, keep, number, plain
+from grus.tasks import optimiser
+from grus.tasks.checks import keep, plain
+from grus.tasks.options import Options, option, required
 
 __all__ = ["Architecture", "Optimiser", "Settings", "Trainer"]
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Options):
     """The network: ``members`` GRUs of ``num_layers`` layers of ``hidden_size`` units, whose forecasts are averaged."""
 
-    hidden_size: int = 64
-    num_layers: int = 1
-    members: int = 1
+    title = "the network"
 
-    def __post_init__(self) -> None:
-        for name in ("hidden_size", "num_layers", "members"):
-            keep(self, name, integer(name, getattr(self, name), 1))
+    hidden_size: int = option(64, "units", least=1)
+    num_layers: int = option(1, "GRU layers", flag="--layers", least=1)
+    members: int = option(1, "networks whose mean is the forecast", least=1)
 
 
 @dataclass(frozen=True)
-class Optimiser:
-    """How the weights move: AdamW, ``batch_size`` series a step, the norm of the gradient held below ``clip``."""
+class Optimiser(optimiser.Optimiser):
+    """How the weights move: ``batch_size`` series a step."""
 
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.0
-    batch_size: int = 16
-    clip: float = 1.0
-
-    def __post_init__(self) -> None:
-        keep(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
-        keep(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
-        keep(self, "batch_size", integer("batch_size", self.batch_size, 1))
-        keep(self, "clip", number("clip", self.clip, 0, above=True))
+    batch_size: int = option(16, "series a step, in each process", least=1)
 
 
 @dataclass(frozen=True)
-class Trainer:
-    """How long to train, and when to stop.
+class Trainer(Options):
+    """How long to train, and when to stop."""
 
-    steps: the most optimiser steps a member makes; None leaves it to the amount of data.
-    early_stopping: hold back the last ``horizon`` points of every series to find the best number of steps and to
-        calibrate the intervals.
-    seed: everything random follows from it.
-    """
-
-    steps: int | None = None
-    early_stopping: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps is not None:
-            keep(self, "steps", integer("steps", self.steps, 1))
-        keep(self, "early_stopping", plain(self.early_stopping))
-        if not isinstance(self.early_stopping, bool):
-            raise InputError(f"early_stopping is {self.early_stopping!r}, expected True or False")
-        keep(self, "seed", integer("seed", self.seed, 0))
+    steps: int | None = option(None, "training steps at most", otherwise="by the data", more="of each member", least=1)
+    early_stopping: bool = option(
+        True,
+        "find the best number of steps by the last horizon of every series",
+        more="these values calibrate the intervals too, and are learned from when the number is known",
+    )
+    seed: int = option(0, "of all that is random", least=0)
 
 
 def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
@@ -76,39 +57,39 @@ def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All that training needs beside the table.
+class Settings(Options):
+    """All that training needs beside the table."""
 
-    horizon: how many steps ahead to forecast.
-    window: how many steps the GRU reads before it forecasts; None: as many as the data has, 512 at most.
-    quantiles: the levels to forecast; the median, 0.5, is always among them.
-    past, future, static: columns known up to the present; known over the horizon too; one value a series.
-    freq: pandas' name of the frequency; None infers it. season: steps in a cycle; None takes it from the frequency.
-    scale: "log" for positive data whose spread grows with its level, "linear" for any, "auto" chooses.
-    """
+    title = "the series"
 
-    horizon: int
-    window: int | None = None
-    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
-    past: tuple[str, ...] = ()
-    future: tuple[str, ...] = ()
-    static: tuple[str, ...] = ()
-    freq: str | None = None
-    season: int | None = None
-    scale: str = "auto"
+    horizon: int = field(metadata=required("steps ahead to forecast", metavar="H", least=1))
+    window: int | None = option(
+        None,
+        "steps to look back",
+        metavar="W",
+        otherwise="by the data",
+        more="as many as the data has, 512 at most",
+        least=1,
+    )
+    quantiles: tuple[float, ...] = option(
+        (0.1, 0.5, 0.9), "levels to forecast, the median is always one", metavar="Q,…"
+    )
+    past: tuple[str, ...] = option((), "columns known up to the present", metavar="A,…")
+    future: tuple[str, ...] = option((), "columns known over the horizon too", metavar="B,…")
+    static: tuple[str, ...] = option((), "columns with one value a series", metavar="C,…")
+    freq: str | None = option(None, "the step, as pandas names it: MS, D, h, …", metavar="F", otherwise="by the data")
+    season: int | None = option(None, "steps in a cycle", metavar="S", otherwise="by the step", least=1)
+    scale: Literal["auto", "log", "linear"] = option(
+        "auto", "log: for positive data whose spread grows with its level", more="auto chooses by the data"
+    )
     architecture: Architecture = field(default_factory=Architecture)
     optimiser: Optimiser = field(default_factory=Optimiser)
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
-        keep(self, "horizon", integer("horizon", self.horizon, 1))
-        for name, least in (("window", 1), ("season", 1)):
-            if getattr(self, name) is not None:
-                keep(self, name, integer(name, getattr(self, name), least))
-        for name in ("freq", "scale"):
-            keep(self, name, plain(getattr(self, name)))
-        if self.scale not in ("auto", "log", "linear"):
-            raise InputError(f"scale is {self.scale!r}, expected 'auto', 'log' or 'linear'")
+        if plain(self.scale) not in ("auto", "log", "linear"):
+            raise InputError(f"scale is {self.scale!r}, expected 'auto', 'log' or 'linear'", "scale")
+        super().__post_init__()
         keep(self, "quantiles", check_quantiles(self.quantiles))
         for name in ("past", "future", "static"):
             keep(self, name, _names(name, getattr(self, name)))
@@ -116,9 +97,6 @@ class Settings:
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise InputError(f"column {twice[0]!r} is given twice: it is past, future or static, one of them")
-        for name, kind in (("architecture", Architecture), ("optimiser", Optimiser), ("trainer", Trainer)):
-            if not isinstance(getattr(self, name), kind):
-                raise InputError(f"{name} is {getattr(self, name)!r}, expected {kind.__name__}(…)")
 
 
 def _names(kind: str, given: Any) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from grus.errors import InputError
-from grus.tasks.checks import PRECISIONS, SCHEDULES, choice, integer, integers, keep, number, plain, shares
+from grus.tasks import optimiser
+from grus.tasks.options import Options, option
 
 __all__ = ["Architecture", "Dropout", "Optimiser", "Settings", "Trainer"]
 
@@ -17,92 +18,90 @@ EMBEDDING = {"characters": 64, "subwords": 256}
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """The network: an embedding, ``num_layers`` GRUs of ``hidden_size`` units one above the other, the logits.
+class Architecture(Options):
+    """The network: an embedding, ``num_layers`` GRUs of ``hidden_size`` units one above the other, the logits."""
 
-    embedding_size: None for 64 with characters, 256 with subwords.
-    tied: one matrix embeds a token and gives its logit (Press & Wolf 2017, arXiv:1608.05859); None for subwords only.
-    """
+    title = "the network"
 
-    hidden_size: int = 512
-    num_layers: int = 1
-    embedding_size: int | None = None
-    tied: bool | None = None
-
-    def __post_init__(self) -> None:
-        integers(self, 1, "hidden_size", "num_layers", "embedding_size")
-        keep(self, "tied", plain(self.tied))
-        if self.tied not in (None, True, False):
-            raise InputError(f"tied is {self.tied!r}, expected True, False or None")
+    hidden_size: int = option(512, "units", more="time grows with its square", least=1)
+    num_layers: int = option(1, "GRU layers", flag="--layers", least=1)
+    embedding_size: int | None = option(None, "features of a token", otherwise="64 characters, 256 subwords", least=1)
+    tied: bool | None = option(
+        None,
+        "one matrix for the embedding and the logits",
+        otherwise="with subwords",
+        more="Press and Wolf 2017, arXiv:1608.05859",
+    )
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Options):
     """What is left out while training, with one mask for a whole window (variational: Gal & Ghahramani 2016,
     arXiv:1512.05287).
-
-    output: of each GRU's output. input: of its input. recurrent: of its state, where it is multiplied. word: whole rows
-    of the embedding. weight: of the recurrent weights (Merity et al. 2018, arXiv:1708.02182).
     """
 
-    output: float = 0.0
-    input: float = 0.0
-    recurrent: float = 0.0
-    word: float = 0.0
-    weight: float = 0.0
+    called = "{} dropout"
 
-    def __post_init__(self) -> None:
-        shares(self, "output", "input", "recurrent", "word", "weight", what=" dropout")
+    output: float = option(
+        0.0,
+        "of each GRU's output, one mask a window",
+        flag="--dropout",
+        metavar="SHARE",
+        more="for where the validation rises while the loss falls, as are those below",
+        least=0,
+        below=1,
+    )
+    input: float = option(0.0, "of its input, one mask a window", metavar="SHARE", least=0, below=1)
+    recurrent: float = option(
+        0.0, "of its state, where it is multiplied, one mask a window", metavar="SHARE", least=0, below=1
+    )
+    word: float = option(0.0, "of tokens: their whole embeddings, one mask a window", metavar="SHARE", least=0, below=1)
+    weight: float = option(
+        0.0,
+        "of recurrent weights, one mask a window",
+        flag="--weight-drop",
+        metavar="SHARE",
+        more="Merity et al. 2018, arXiv:1708.02182",
+        least=0,
+        below=1,
+    )
 
 
 @dataclass(frozen=True)
-class Optimiser:
-    """How the weights move: AdamW, ``batch_size`` streams of text side by side (in each process), the norm of the
-    gradient held below ``clip``.
+class Optimiser(optimiser.Optimiser):
+    """How the weights move: ``batch_size`` streams of text side by side."""
 
-    schedule: what the learning rate does after its warm-up: cosine or linear to zero, or constant.
-    accumulate: parts the streams of a step are computed in, one after the other, for less memory.
-    precision: "bfloat16" for products in it, on devices that have it.
-    """
+    too_many = "but the batch has {} streams only"
 
     learning_rate: float = 5e-3
-    weight_decay: float = 0.0
-    batch_size: int = 32
+    batch_size: int = option(
+        32,
+        "streams of text read side by side, in each process",
+        more="fewer for short texts: more steps an epoch",
+        least=1,
+    )
     clip: float = 0.25
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    accumulate: int = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
-
-    def __post_init__(self) -> None:
-        keep(self, "learning_rate", number("learning_rate", self.learning_rate, 0, above=True))
-        keep(self, "weight_decay", number("weight_decay", self.weight_decay, 0))
-        keep(self, "clip", number("clip", self.clip, 0, above=True))
-        integers(self, 1, "batch_size", "accumulate")
-        choice(self, "schedule", *SCHEDULES)
-        choice(self, "precision", *PRECISIONS)
-        if self.accumulate > self.batch_size:
-            raise InputError(
-                f"accumulate is {self.accumulate}, but the batch has {self.batch_size} streams only", "accumulate"
-            )
 
 
 @dataclass(frozen=True)
-class Trainer:
-    """How long to train, and on how much at once.
+class Trainer(Options):
+    """How long to train, and on how much at once: by default ten epochs, within 1,500 to 20,000 steps."""
 
-    epochs: times the text is read. steps: updates instead. With neither, ten epochs within 1,500 to 20,000 steps.
-    window: tokens the gradient goes back through; the state goes on from window to window.
-    seed: everything random follows from it.
-    """
-
-    epochs: int | None = None
-    steps: int | None = None
-    window: int = 100
-    seed: int = 0
+    epochs: int | None = option(
+        None,
+        "times to read the text",
+        otherwise="by its length",
+        more="ten, within 1,500 to 20,000 steps; more where the validation still falls at the end",
+        least=1,
+    )
+    steps: int | None = option(None, "training steps instead, one a window", instead_of="epochs", least=1)
+    window: int = option(
+        100, "tokens the gradient goes back through", more="the state goes on from window to window", least=1
+    )
+    seed: int = option(0, "of all that is random", least=0)
 
     def __post_init__(self) -> None:
-        integers(self, 1, "epochs", "steps", "window")
-        keep(self, "seed", integer("seed", self.seed, 0))
+        super().__post_init__()
         if self.epochs is not None and self.steps is not None:
             raise InputError(
                 f"epochs is {self.epochs} and steps is {self.steps}, expected one of the two", "epochs", "steps"
@@ -110,42 +109,40 @@ class Trainer:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All that training needs beside the text.
+class Settings(Options):
+    """All that training needs beside the text."""
 
-    tokens: "characters", or "subwords" for the pieces of byte-level byte-pair encoding.
-    vocabulary_size: how many of them at most; None for 5,000 characters or 4,096 subwords.
-    held_out: the share at the end of the text that is never trained on: the reported figures are of it.
-    validation: the share at the end of what remains that says which weights to keep and when to stop; 0 for none: all
-        steps are trained, and the last weights kept.
-    """
+    title = "the text"
 
-    tokens: Literal["characters", "subwords"] = "characters"
-    vocabulary_size: int | None = None
-    held_out: float = 0.05
-    validation: float = 0.05
+    tokens: Literal["characters", "subwords"] = option(
+        "characters",
+        "what the model reads and writes one of a step",
+        more="subwords are pieces of byte-level byte-pair encoding, three to four characters each, and so is what a "
+        "window sees: for long texts",
+    )
+    vocabulary_size: int | None = option(
+        None, "different tokens at most", otherwise="5000 characters, 4096 subwords", least=1
+    )
+    held_out: float = option(0.05, "of the text, at its end, to evaluate on alone", metavar="SHARE", least=0, below=1)
+    validation: float = option(
+        0.05,
+        "of the rest, at its end, to choose the best weights by; 0 to train on all of it",
+        metavar="SHARE",
+        more="which weights to keep, and when to stop; with 0 all steps are trained, and the last weights kept",
+        least=0,
+        below=1,
+    )
     architecture: Architecture = field(default_factory=Architecture)
     dropout: Dropout = field(default_factory=Dropout)
     optimiser: Optimiser = field(default_factory=Optimiser)
     trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
-        choice(self, "tokens", *TOKENS)
-        integers(self, 1, "vocabulary_size")
+        super().__post_init__()
         if self.tokens == "subwords" and self.most < BYTES:
             raise InputError(
                 f"vocabulary_size is {self.most}, expected at least {BYTES}: every byte is a subword", "vocabulary_size"
             )
-        shares(self, "held_out", "validation")
-        kinds: tuple[tuple[str, type[Any]], ...] = (
-            ("architecture", Architecture),
-            ("dropout", Dropout),
-            ("optimiser", Optimiser),
-            ("trainer", Trainer),
-        )
-        for name, kind in kinds:
-            if not isinstance(getattr(self, name), kind):
-                raise InputError(f"{name} is {getattr(self, name)!r}, expected {kind.__name__}(…)")
 
     @property
     def most(self) -> int:
