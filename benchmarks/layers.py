@@ -96,8 +96,8 @@ def shakespeare(layer: str, seed: int) -> Outcome:
     settings = replace(language_model(steps=200, seed=seed).settings, validation=0.0)
     text = as_text(data())
     trained = fit_network(text, settings, recurrent=peer(layer), progress=False)
-    bits = bits_per_character(trained.network, trained.spec.task, split(text, settings).test[:50_000])
-    return {"score": bits, "weights": count([trained.network])}
+    bits = bits_per_character(trained.networks[0], trained.task, split(text, settings).test[:50_000])
+    return {"score": bits, "weights": count(trained.networks)}
 
 
 # name: what is trained, its measure, and how many runs with other seeds

@@ -45,7 +45,7 @@ def main() -> None:
         trained, seconds = timed(
             lambda: fit_network(text, settings, recurrent=lstm_of_equal_parameters, progress=not given.quiet)
         )
-        of_lstm, more = timed(lambda: bits_per_character(trained.network, trained.spec.task, parts.test))
+        of_lstm, more = timed(lambda: bits_per_character(trained.networks[0], trained.task, parts.test))
         rows.append(row(LSTM, of_lstm, seconds + more, seeds=[0]))
     if "baselines" in given.only:
         known = parts.train + parts.validation

@@ -17,12 +17,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from grus.model import Model
 from grus.tasks.forecast import fit as module
 from grus.tasks.forecast.settings import Architecture, Optimiser, Settings, Trainer
 from grus.tasks.forecast.table import Table
 from grus.torch.network import Network
-from grus.training import distributed
+from grus.training import distributed, fitting
 
 LENGTHS = (33, 15, 13, 12, 11)  # of some steps' batches the last process gets nothing
 
@@ -44,7 +43,7 @@ def fit(folder: Path, batch_size: int) -> tuple[dict[str, NDArray[Any]], dict[st
         trainer=Trainer(steps=10),
     )
     weights: dict[str, NDArray[Any]] = {}
-    tensors, train = module._tensors, module.train
+    tensors, train = module._tensors, fitting.train
 
     def keep(*arguments: Any, name: str, **options: Any) -> Any:
         result = train(*arguments, name=name, **options)
@@ -54,8 +53,7 @@ def fit(folder: Path, batch_size: int) -> tuple[dict[str, NDArray[Any]], dict[st
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "Network", lambda chain: Network(chain).double())
         patch.setattr(module, "_tensors", lambda batch: {n: t.double() for n, t in tensors(batch).items()})
-        patch.setattr(module, "train", keep)
-        patch.setattr(module, "Model", lambda s, arrays: Model(s, {n: a.astype("f4") for n, a in arrays.items()}))
+        patch.setattr(fitting, "train", keep)
         model = module.fit(
             table(), settings, progress=False, checkpoint=folder / "checkpoint", metrics=folder / "metrics.jsonl"
         ).model

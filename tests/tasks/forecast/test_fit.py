@@ -335,3 +335,14 @@ def test_processes_share_a_step_and_some_get_nothing_of_it() -> None:
             assert own_length == length
             sizes.add(len(own_series))
     assert sizes == {4, 1, 0}
+
+
+def test_parts_of_a_batch_and_other_schedules() -> None:
+    def trained(**changed: object) -> Model:
+        optimiser = dataclasses.replace(QUICK.optimiser, **changed)
+        return fit(table((40, 25, 33)), dataclasses.replace(QUICK, optimiser=optimiser), progress=False).model
+
+    whole, parts, linear = trained(), trained(accumulate=3), trained(schedule="linear")
+    for name, array in whole.arrays.items():
+        np.testing.assert_allclose(parts.arrays[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert not same(linear, whole)

@@ -84,7 +84,7 @@ def test_seeds(text: str, small: Settings) -> None:
 def test_a_wide_embedding_to_start_with(text: str, small: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grus.training.run.learning_rate", lambda *_: 0.0)
     trained = fit_network(text, replace(small, trainer=replace(small.trainer, steps=1)), progress=False)
-    assert trained.network.state_dict()["0.weight"].std().item() == pytest.approx(1, rel=0.2)
+    assert trained.networks[0].state_dict()["0.weight"].std().item() == pytest.approx(1, rel=0.2)
 
 
 def make_reading(small: Settings, accumulate: int, window: int) -> tuple[Network, fit_module._Reading]:
@@ -193,9 +193,9 @@ def test_a_network_and_its_model_give_the_same_bits(characters: LanguageModel, t
 @pytest.mark.parametrize("recurrent", [torch_gru, lstm_of_equal_parameters])
 def test_other_modules_in_the_place_of_the_gru(text: str, small: Settings, recurrent: Callable[..., object]) -> None:
     trained = fit_network(text, small, recurrent=recurrent, progress=False)  # type: ignore[arg-type]
-    assert any(isinstance(module, (torch.nn.GRU, torch.nn.LSTM)) for module in trained.network.modules())
+    assert any(isinstance(module, (torch.nn.GRU, torch.nn.LSTM)) for module in trained.networks[0].modules())
     assert trained.history[-1]["loss"] < 0.8 * trained.history[0]["loss"]
-    bits = bits_per_character(trained.network, trained.spec.task, split(text, small).test)  # type: ignore[arg-type]
+    bits = bits_per_character(trained.networks[0], trained.task, split(text, small).test)  # type: ignore[arg-type]
     assert 0 < bits < math.log2(len(set(text)))
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from grus.model import Model
-from grus.spec import GRU, Block, Characters, Classify, Mean, Spec
+from grus.spec import GRU, Characters, Classify
 from grus.tasks.classify.chain import make_chain
 from grus.tasks.classify.examples import as_examples
 from grus.tasks.classify.metrics import accuracy, log_loss, softmax, temperature
@@ -34,19 +32,18 @@ from grus.torch.gru import GRU as Layer
 from grus.torch.network import Network, Regularisation
 from grus.torch.network.peers import spread_lstm_
 from grus.training import distributed
-from grus.training.checkpoint import Journal
-from grus.training.interrupt import Interrupt
-from grus.training.loop import seeded, train
-from grus.training.metrics import Metrics
+from grus.training.fitting import Around, Fitting, identity, numbered, optimisation
+from grus.training.fitting import Trained as Networks
+from grus.training.loop import seeded
 from grus.training.objective import Part
-from grus.training.progress import Reporter
 from grus.training.sampling import Buckets
-from grus.training.schedule import Optimisation
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Trained", "fit", "fit_networks"]
 
 STEPS, FEWEST, MOST = 2000, 6, 100  # where the settings leave it to the data: steps, and epochs at least and at most
-LOOKS = 20  # at what is held back
 TOLERANCE = 0.01  # scores this near to the best are as good
 IGNORED = -100  # the class of what lies behind a sequence's end
 
@@ -54,16 +51,10 @@ Recurrent = Callable[[GRU, float], nn.Module]
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Networks whose mean output is read as ``task`` says; history and validation as of
-    :class:`grus.tasks.fitted.Fitted`, the latter the number of sequences held back and the final weights' accuracy and
-    log loss on them (before a refit).
+class Trained(Networks[Classify]):
+    """validation: of the sequences held back their number and the final weights' accuracy and log loss on them (before
+    a refit).
     """
-
-    networks: list[Network]
-    task: Classify
-    history: list[dict[str, Any]]
-    validation: dict[str, float]
 
     def predict_proba(self, X: Any) -> list[NDArray[np.float64]]:
         """Probabilities of each sequence, [1, classes] or [T, classes], computed by PyTorch."""
@@ -73,76 +64,40 @@ class Trained:
         return [softmax(logits, self.task.temperature) for logits in output]
 
 
-def fit(
-    data: Any,
-    settings: Settings,
-    *,
-    progress: bool = True,
-    checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    metrics: Metrics | str | os.PathLike[str] | None = None,
-    device: str = "cpu",
-) -> Fitted:
+def fit(data: Any, settings: Settings, **around: Unpack[Around]) -> Fitted:
     """A model trained on ``data``: :class:`grus.tasks.classify.examples.Examples` with labels, or a path.
 
-    progress: tell on stderr how far it is. checkpoint: a file to go on from after an interruption; it is left in
-    place for the caller to delete once the model is safe. resume: go on from it, to the same weights to the bit with
-    the same number of threads and processes. metrics: a file of JSON lines of what is measured, or a
-    :class:`grus.training.metrics.Metrics`. Under torchrun all processes train one model together, each with
-    ``batch_size`` sequences a step, and all of them get it.
-
-    Raises InputError for data or settings that do not fit, and for a checkpoint of other ones; its kinds of
-    ``grus.training.failures`` for a loss that is no longer finite, too little memory and a lost process;
-    grus.training.interrupt.Interrupted when it was interrupted.
+    around: progress, checkpoint, resume, metrics, device, and what a fit raises: :class:`grus.training.fitting.Around`.
     """
-    trained = fit_networks(
-        data, settings, progress=progress, checkpoint=checkpoint, resume=resume, metrics=metrics, device=device
-    )
-    chain, members = make_chain(trained.task, settings.architecture), settings.architecture.members
-    arrays: dict[str, NDArray[np.float32]] = {}
-    for member, network in enumerate(trained.networks):
-        prefix = f"0.{member}." if members > 1 else ""
-        arrays |= {prefix + name: tensor.detach().numpy().copy() for name, tensor in network.state_dict().items()}
-    blocks: tuple[Block, ...] = (Mean((chain,) * members),) if members > 1 else chain
-    return Fitted(Model(Spec(blocks, trained.task), arrays), trained.history, trained.validation)
+    trained = fit_networks(data, settings, **around)
+    return Fitted(trained.model(), trained.history, trained.validation)
 
 
 def fit_networks(
-    data: Any,
-    settings: Settings,
-    *,
-    recurrent: Recurrent | None = None,
-    progress: bool = True,
-    checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    metrics: Metrics | str | os.PathLike[str] | None = None,
-    device: str = "cpu",
+    data: Any, settings: Settings, *, recurrent: Recurrent | None = None, **around: Unpack[Around]
 ) -> Trained:
     """As :func:`fit`, up to the trained networks. recurrent: what to build in the place of every GRU, for comparisons
     (``grus.torch.network.peers``); such networks cannot become a model.
     """
-    processes = distributed.start(device)
+    fitting = Fitting(**around)
     examples, trainer, members = as_examples(data), settings.trainer, settings.architecture.members
     task = make_task(examples, settings)
     x = encode_inputs(examples, task)
     whole = Encoded(x, encode_labels(examples, task, x))
-    journal = Journal.open(checkpoint, _identity(whole, task, settings, recurrent), resume=resume)
     rows, back = hold_back(whole.target, trainer.validation, trainer.seed)
     part, held = whole.take(rows), _HeldBack(whole.take(back), task) if len(back) else None
-    if metrics is not None and not isinstance(metrics, Metrics):
-        metrics = Metrics(metrics)
     steps = _steps(part, settings) + (_steps(whole, settings) if trainer.refit and held is not None else 0)
     validation: dict[str, float] = {}
-    with Interrupt() as interrupt, Reporter(members * steps, show=progress and processes.first) as reporter:
+    with fitting.trainings(identity("classify", settings, _digest(whole, task), recurrent), members * steps):
         if held is None and trainer.validation:
-            reporter.message("note: too few sequences to hold some back: no early stopping, no calibration")
-        run = _Training(task, settings, recurrent, journal, interrupt, reporter, metrics, [])
+            fitting.reporter.message("note: too few sequences to hold some back: no early stopping, no calibration")
+        run = _Training(task, settings, recurrent, fitting)
         found = [run(member, part, held) for member in range(members)]
         if held is not None:
             task, validation = held.calibrate([network for network, _ in found])
             if trainer.refit:
                 found = [run(member, whole, None, best) for member, (_, best) in enumerate(found)]
-    return Trained([network for network, _ in found], task, run.history, validation)
+    return Trained([network for network, _ in found], task, fitting.history, validation)
 
 
 @dataclass(frozen=True)
@@ -152,47 +107,37 @@ class _Training:
     task: Classify
     settings: Settings
     recurrent: Recurrent | None
-    journal: Journal
-    interrupt: Interrupt
-    reporter: Reporter
-    metrics: Metrics | None
-    history: list[dict[str, Any]]
+    fitting: Fitting
 
     def __call__(
         self, member: int, encoded: Encoded, held: _HeldBack | None, best: float | None = None
     ) -> tuple[Network, float]:
         """A trained member, and what share of its steps was best by ``held``; one is trained anew up to ``best``."""
-        settings, members = self.settings, self.settings.architecture.members
-        seed = (settings.trainer.seed, member, int(best is not None))
-        name = ("training" if best is None else "refit") + (f" {member + 1}/{members}" if members > 1 else "")
-        words, inputs = settings.trainer.word_dropout, settings.trainer.input_dropout
+        settings, trainer = self.settings, self.settings.trainer
+        seed = (trainer.seed, member, int(best is not None))
+        words, inputs = trainer.word_dropout, trainer.input_dropout
         with seeded(*seed):
             network = Network(
                 make_chain(self.task, settings.architecture),
-                regularisation=Regularisation(
-                    settings.trainer.dropout, locked=True, word_dropout=words, input_dropout=inputs
-                ),
+                regularisation=Regularisation(trainer.dropout, locked=True, word_dropout=words, input_dropout=inputs),
                 recurrent=self.recurrent,
             )
             if isinstance(self.task.input, Characters):  # each is frequent: it need not begin small, as words do
                 torch.nn.init.normal_(cast(Any, network[0]).weight)
-            if settings.trainer.initial == "spread":
+            if trainer.initial == "spread":
                 spread(network)
         steps = _steps(encoded, settings)
-        result = train(
+        result = self.fitting.train(
+            numbered("training" if best is None else "refit", member, settings.architecture.members),
             network,
             _Objective(encoded, self.task, settings, seed),
-            _optimisation(settings, steps),
-            name=name,
-            seed=seed,
-            stop=None if best is None else max(1, round(best * steps)),
-            journal=self.journal,
-            interrupt=self.interrupt,
-            reporter=self.reporter,
+            optimisation(
+                settings.optimiser, steps, patience=trainer.patience, average=trainer.average, tolerance=TOLERANCE
+            ),
+            seed,
             validate=None if held is None else held.loss,
-            metrics=self.metrics,
+            stop=None if best is None else max(1, round(best * steps)),
         )
-        self.history.extend({"training": name} | row for row in result.curve)
         return network.eval(), result.step / steps
 
 
@@ -203,21 +148,6 @@ def spread(network: Network) -> None:
             init.uniform_gate_(init.orthogonal_(module))
         elif isinstance(module, torch.nn.LSTM):
             spread_lstm_(module)
-
-
-def _optimisation(settings: Settings, steps: int) -> Optimisation:
-    return Optimisation(
-        steps=steps,
-        learning_rate=settings.optimiser.learning_rate,
-        weight_decay=settings.optimiser.weight_decay,
-        clip_norm=settings.optimiser.clip,
-        average=settings.trainer.average,
-        validate_every=-(-steps // LOOKS),
-        patience=settings.trainer.patience,
-        tolerance=TOLERANCE,
-        schedule=settings.optimiser.schedule,
-        precision=settings.optimiser.precision,
-    )
 
 
 def _buckets(encoded: Encoded, settings: Settings, seed: Sequence[int]) -> Buckets:
@@ -318,14 +248,9 @@ def _mean_output(
     return batches(x, task, run)
 
 
-def _identity(whole: Encoded, task: Classify, settings: Settings, recurrent: Recurrent | None) -> dict[str, Any]:
-    """What makes two fits the same: settings by their names, and a digest of what is read. In how many parts a batch is
-    computed is not among them: it may change when one does not fit into memory."""
-    identity: dict[str, Any] = {"task": "classify", "recurrent": getattr(recurrent, "__name__", None)}
-    for name, value in dataclasses.asdict(settings).items():
-        identity |= value if isinstance(value, dict) else {name: value}
+def _digest(whole: Encoded, task: Classify) -> hashlib._Hash:
+    """Of all that is read."""
     digest = hashlib.sha256(repr(task).encode())
     for array in (whole.lengths, *whole.x, *whole.target):
         digest.update(np.ascontiguousarray(array).tobytes())
-    del identity["accumulate"]
-    return identity | {"data": digest.hexdigest()}
+    return digest

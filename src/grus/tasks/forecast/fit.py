@@ -11,17 +11,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grus.model import Model
-from grus.spec import GRU, Activation, Block, Bypass, Forecast, Linear, Mean, Residual, Spec
+from grus.spec import GRU, Activation, Block, Bypass, Forecast, Linear, Residual
 from grus.tasks.fitted import Fitted
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.prepare import prepare
@@ -31,20 +29,21 @@ from grus.tasks.forecast.table import Table
 from grus.tasks.forecast.windows import LEAST_COUNT, Batch, Windows, bypass_size, input_size, output_size
 from grus.torch.network import Network
 from grus.training import distributed
-from grus.training.checkpoint import Journal, Result
-from grus.training.interrupt import Interrupt
-from grus.training.loop import seeded, train
-from grus.training.metrics import Metrics
+from grus.training.checkpoint import Result
+from grus.training.fitting import Around, Fitting, Trained, identity, numbered, optimisation
+from grus.training.loop import seeded
 from grus.training.objective import Part
-from grus.training.progress import Reporter
 from grus.training.schedule import Optimisation
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["fit", "make_chain"]
 
 EPOCHS = 15
 FEWEST, MOST = 300, 5000  # steps, where the settings leave them to the data
 AVERAGE = 0.99  # of the weights, so that those of an early step are comparable with those of a late one
-VALIDATIONS, PATIENCE = 20, 8  # times the held-back values are looked at, and how many of them may bring nothing new
+PATIENCE = 8  # looks at the held-back values that may bring nothing new
 TOLERANCE = 0.01  # losses on the held-back values that are this near to the best are as good
 MEASURED = 2000  # series the held-back values are looked at of, at most
 FEATURES = 1 << 25  # and numbers that takes, at most
@@ -52,88 +51,45 @@ PRIOR = 20  # series that the intervals' width as trained is worth, beside those
 WIDEST = 3.0  # no interval is made wider by more than this factor
 
 
-def fit(
-    table: Table,
-    settings: Settings,
-    *,
-    progress: bool = True,
-    checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    metrics: Metrics | str | os.PathLike[str] | None = None,
-) -> Fitted:
-    """A model trained on the series of ``table``.
+def fit(table: Table, settings: Settings, **around: Unpack[Around]) -> Fitted:
+    """A model trained on the series of ``table``. validation: the loss of the search's weights on what it did not see.
 
-    progress: tell on stderr how far it is. checkpoint: a file to go on from after an interruption, written every 20
-    seconds and when SIGINT or SIGTERM ends the training; it is left in place for the caller to delete once the model
-    is safe. resume: go on from it; with the same number of threads the weights are the same to the bit as without
-    the interruption. metrics: a file of JSON lines of what is measured, or a :class:`grus.training.metrics.Metrics`.
-    Under torchrun all processes train one model together, each with ``batch_size`` series a step, and all of them get
-    it; each needs the whole table.
-
-    Raises InputError for data or settings that do not fit, and for a checkpoint of other data or settings; of its kinds
-    grus.training.failures.Diverged for a loss that is no longer finite (the checkpoint is then of no use, for a run
-    from it ends so too), OutOfMemory and LostWorker; grus.training.interrupt.Interrupted when it was interrupted.
+    around: progress, checkpoint, resume, metrics, device, and what a fit raises: :class:`grus.training.fitting.Around`.
     """
-    processes = distributed.start()
+    fitting = Fitting(**around)
     panel, task = prepare(table, settings)
     windows = Windows(panel, task)
-    journal = Journal.open(checkpoint, _identity(table, settings, processes.world), resume=resume)
     held_back = _HeldBack(windows) if settings.trainer.early_stopping else None
-    chain = make_chain(task, settings.architecture)
-    if metrics is not None and not isinstance(metrics, Metrics):
-        metrics = Metrics(metrics)
-    members = settings.architecture.members
-    share = (processes.rank, processes.world)
-    batch_size = settings.optimiser.batch_size
-    optimisation = _optimisation(settings, Sampler(windows, task.window, batch_size, (), *share).epoch_steps)
+    chain, members = make_chain(task, settings.architecture), settings.architecture.members
+    how = _optimisation(settings, _sampler(windows, settings).epoch_steps)
     search = held_back is not None and held_back.learnable
     best: int | None = None
-    history: list[dict[str, Any]] = []
     validation: dict[str, float] = {}
-    arrays: dict[str, NDArray[np.float32]] = {}
-    with Interrupt() as interrupt, Reporter((members + search) * optimisation.steps, show=progress) as reporter:
 
-        def run(name: str, member: int, windows: Windows, held_back: _HeldBack | None) -> tuple[Network, Result]:
-            seed = (settings.trainer.seed, member, int(held_back is not None))
-            windows.keep_ready()
-            sampler = Sampler(windows, windows.task.window, batch_size, seed, *share)
-            with seeded(*seed[:2]):
-                network = Network(chain)
-            result = train(
-                network,
-                _Objective(windows, sampler, task),
-                optimisation,
-                name=name,
-                seed=seed,
-                stop=best,
-                journal=journal,
-                interrupt=interrupt,
-                reporter=reporter,
-                validate=None if held_back is None else held_back.loss,
-                metrics=metrics,
-            )
-            history.extend({"training": name} | row for row in result.curve)
-            return network, result
+    def run(name: str, member: int, windows: Windows, held_back: _HeldBack | None) -> tuple[Network, Result]:
+        seed = (settings.trainer.seed, member, int(held_back is not None))
+        windows.keep_ready()
+        with seeded(*seed[:2]):
+            network = Network(chain)
+        objective = _Objective(windows, _sampler(windows, settings, seed), task, settings.optimiser.accumulate)
+        validate = None if held_back is None else held_back.loss
+        return network, fitting.train(name, network, objective, how, seed, validate=validate, stop=best)
 
+    with fitting.trainings(identity("forecast", settings, _digest(table, settings)), (members + search) * how.steps):
         if held_back is not None and not search:
-            reporter.message(
+            fitting.reporter.message(
                 f"note: the series are too short to hold their last {task.horizon} values back: "
                 "no early stopping, and no calibration of the intervals"
             )
         if search and held_back is not None:
             network, result = run("search", 0, held_back.training, held_back)
-            best = result.step
-            validation = {} if result.score is None else {"loss": result.score}
-            reporter.spare(members * (optimisation.steps - best))
+            best, validation = result.step, {} if result.score is None else {"loss": result.score}
+            fitting.reporter.spare(members * (how.steps - best))
             task = dataclasses.replace(task, calibration=held_back.calibration(network))
             held_back = None  # its windows are as large as those of all values
-        for member in range(members):
-            name = f"member {member + 1}/{members}" if members > 1 else "training"
-            network, result = run(name, member, windows, None)
-            prefix = f"0.{member}." if members > 1 else ""
-            arrays |= {prefix + key: array for key, array in result.arrays.items()}
-    blocks = (Mean((chain,) * members),) if members > 1 else chain
-    return Fitted(Model(Spec(blocks, task), arrays), history, validation)
+        name = "member" if members > 1 else "training"
+        networks = [run(numbered(name, member, members), member, windows, None)[0] for member in range(members)]
+    return Fitted(Trained(networks, task, fitting.history, validation).model(), fitting.history, validation)
 
 
 def make_chain(task: Forecast, architecture: Architecture) -> tuple[Block, ...]:
@@ -151,16 +107,13 @@ def make_chain(task: Forecast, architecture: Architecture) -> tuple[Block, ...]:
 
 def _optimisation(settings: Settings, epoch_steps: int) -> Optimisation:
     steps = settings.trainer.steps or min(max(EPOCHS * epoch_steps, FEWEST), MOST)
-    return Optimisation(
-        steps=steps,
-        learning_rate=settings.optimiser.learning_rate,
-        weight_decay=settings.optimiser.weight_decay,
-        clip_norm=settings.optimiser.clip,
-        average=AVERAGE,
-        validate_every=-(-steps // VALIDATIONS),
-        patience=PATIENCE,
-        tolerance=TOLERANCE,
-    )
+    return optimisation(settings.optimiser, steps, patience=PATIENCE, average=AVERAGE, tolerance=TOLERANCE)
+
+
+def _sampler(windows: Windows, settings: Settings, seed: Sequence[int] = ()) -> Sampler:
+    processes = distributed.current()
+    size = settings.optimiser.batch_size
+    return Sampler(windows, windows.task.window, size, seed, processes.rank, processes.world)
 
 
 def _pinball(output: Tensor, batch: Mapping[str, Tensor], task: Forecast) -> Tensor:
@@ -169,8 +122,9 @@ def _pinball(output: Tensor, batch: Mapping[str, Tensor], task: Forecast) -> Ten
 
     output [..., horizon · quantiles]; target and mask [..., horizon], weight [...].
     """
-    levels = torch.tensor(task.quantiles, dtype=torch.float32)
-    missed = batch["target"].unsqueeze(-1) - _by_step(output, task)
+    target = batch["target"]
+    levels = torch.tensor(task.quantiles, dtype=torch.float32, device=target.device)
+    missed = target.unsqueeze(-1) - _by_step(output, task).to(target.dtype)
     losses = torch.maximum(levels * missed, (levels - 1) * missed).mean(dim=-1)
     return (losses * batch["mask"] * batch["weight"].unsqueeze(-1)).sum()
 
@@ -183,15 +137,22 @@ def _by_step(output: Tensor, task: Forecast) -> Tensor:
 class _Objective:
     """The mean pinball loss of the windows the sampler gives."""
 
-    def __init__(self, windows: Windows, sampler: Sampler, task: Forecast) -> None:
-        self.windows, self.sampler, self.task = windows, sampler, task
+    def __init__(self, windows: Windows, sampler: Sampler, task: Forecast, accumulate: int) -> None:
+        self.windows, self.sampler, self.task, self.accumulate = windows, sampler, task, accumulate
 
     def parts(self, step: int) -> list[Part]:
         series, stop, length = self.sampler(step)
-        if not series.size:
-            return []
-        batch = _tensors(self.windows.batch(series, stop, length))
-        return [Part(batch["mask"].sum().item(), lambda network: _pinball(network(batch["x"]), batch, self.task))]
+        rows = np.array_split(np.arange(len(series)), self.accumulate)
+        return [self._part(self.windows.batch(series[some], stop[some], length)) for some in rows if some.size]
+
+    def _part(self, chosen: Batch) -> Part:
+        batch = _tensors(chosen)
+
+        def total(network: Network) -> Tensor:
+            there = _beside(network, batch)
+            return _pinball(network(there["x"]), there, self.task)
+
+        return Part(batch["mask"].sum().item(), total)
 
     def carried(self) -> dict[str, NDArray[Any]]:
         return {}
@@ -203,6 +164,12 @@ class _Objective:
 def _tensors(batch: Batch) -> dict[str, Tensor]:
     # copied, not shared: PyTorch aligns its own memory, and some matrix products' bits depend on the alignment
     return {field.name: torch.tensor(getattr(batch, field.name)) for field in dataclasses.fields(batch)}
+
+
+def _beside(network: Network, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The batch on the network's device."""
+    device = next(network.parameters()).device
+    return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 class _HeldBack:
@@ -237,8 +204,8 @@ class _HeldBack:
         """The training loss on the held-back values."""
         total = count = 0.0
         for batch in self.batches:
-            known = batch["mask"].sum().item()
-            mean = _pinball(network(batch["x"], last=True), batch, self.task) / max(1.0, known)
+            known, there = batch["mask"].sum().item(), _beside(network, batch)
+            mean = _pinball(network(there["x"], last=True), there, self.task) / max(1.0, known)
             total += mean.item() * known
             count += known
         return total / count
@@ -279,14 +246,11 @@ class _HeldBack:
         return tuple(factors.tolist())
 
 
-def _identity(table: Table, settings: Settings, world: int) -> dict[str, Any]:
-    """What makes two fits the same: the processes, every setting by its name, and a digest of the columns read."""
-    identity: dict[str, Any] = {"task": "forecast", "processes": world}
-    for name, value in dataclasses.asdict(settings).items():
-        identity |= value if isinstance(value, dict) else {name: value}
+def _digest(table: Table, settings: Settings) -> hashlib._Hash:
+    """Of the columns that are read."""
     digest = hashlib.sha256()
     for name in ("unique_id", "ds", "y", *settings.past, *settings.future, *settings.static):
         column = table[name]
         plain = column.astype(str) if column.dtype.kind == "O" else column
         digest.update(f"{name} {plain.dtype.str} {plain.shape}".encode() + np.ascontiguousarray(plain).tobytes())
-    return identity | {"data": digest.hexdigest()}
+    return digest

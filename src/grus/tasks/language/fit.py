@@ -7,14 +7,11 @@ window, while the state goes on from one window to the next (truncated backpropa
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -23,119 +20,65 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from grus.inputs import text as texts
-from grus.spec import GRU, Block, Characters, Embedding, Language, Linear, Spec, Subwords
+from grus.spec import GRU, Block, Characters, Embedding, Language, Linear, Subwords
 from grus.tasks.fitted import Fitted
 from grus.tasks.language.corpus import Streams, Window, as_text, split
 from grus.tasks.language.evaluate import escape_bits
 from grus.tasks.language.settings import Settings
-from grus.torch.network import Builder, Network, Regularisation, to_model
-from grus.training import distributed
-from grus.training.checkpoint import Journal
-from grus.training.interrupt import Interrupt
-from grus.training.loop import seeded, train
-from grus.training.metrics import Metrics
+from grus.torch.network import Builder, Network, Regularisation
+from grus.training.fitting import Around, Fitting, Trained, identity, optimisation
+from grus.training.loop import seeded
 from grus.training.objective import Part
-from grus.training.progress import Reporter
 from grus.training.schedule import Optimisation
 
-__all__ = ["Trained", "bits_per_character", "fit", "fit_network"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["bits_per_character", "fit", "fit_network"]
 
 EPOCHS = 10
 FEWEST, MOST = 1500, 20_000  # steps, where the settings leave them to the text
-VALIDATIONS, PATIENCE = 20, 4  # times the validation part is looked at, and how many of them may bring nothing new
+PATIENCE = 4  # looks at the validation part that may bring nothing new
 MEASURED = 1 << 18  # tokens of it that are read, at most
 SIDE_BY_SIDE = 64  # streams it is read in, whatever the batch
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A network that may hold what no model can. spec: of the model, with GRUs. validation: the kept weights' loss on
-    the validation part. Losses are in nats per token: −ln p.
+def fit(text: Any, settings: Settings, **around: Unpack[Around]) -> Fitted:
+    """A model trained on a text: a str, a pathlib.Path of a file, or a list of these. Losses are in nats a token.
+
+    validation: the kept weights' loss on the validation part. around: progress, checkpoint, resume, metrics, device,
+    and what a fit raises: :class:`grus.training.fitting.Around`.
     """
-
-    network: Network
-    spec: Spec
-    history: list[dict[str, Any]]
-    validation: dict[str, float]
-
-
-def fit(
-    text: Any,
-    settings: Settings,
-    *,
-    progress: bool = True,
-    checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    metrics: Metrics | str | os.PathLike[str] | None = None,
-    device: str = "cpu",
-) -> Fitted:
-    """A model trained on a text: a str, a pathlib.Path of a file, or a list of these.
-
-    progress: tell on stderr how far it is. checkpoint: a file to go on from after an interruption, written every 20
-    seconds and when SIGINT or SIGTERM ends the training; it is left in place for the caller to delete once the model
-    is safe. resume: go on from it; with the same number of threads the weights are the same to the bit as without
-    the interruption. metrics: a file of JSON lines of what is measured, or a :class:`grus.training.metrics.Metrics`.
-    device: "cpu" or "cuda". Under torchrun every process reads ``batch_size`` streams of its own.
-
-    Raises InputError for a text or settings that do not fit, and for a checkpoint of others; what ends a training,
-    :func:`grus.training.loop.train` says.
-    """
-    trained = fit_network(
-        text, settings, progress=progress, checkpoint=checkpoint, resume=resume, metrics=metrics, device=device
-    )
-    return Fitted(to_model(trained.network, trained.spec), trained.history, trained.validation)
+    trained = fit_network(text, settings, **around)
+    return Fitted(trained.model(), trained.history, trained.validation)
 
 
 def fit_network(
-    text: Any,
-    settings: Settings,
-    *,
-    recurrent: Builder | None = None,
-    progress: bool = True,
-    checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    metrics: Metrics | str | os.PathLike[str] | None = None,
-    device: str = "cpu",
-) -> Trained:
-    """As :func:`fit`, with ``recurrent`` modules in the place of the GRUs, as :class:`grus.torch.network.Network`
-    takes them. ``spec`` is then that of the model with GRUs, and the network cannot become one.
+    text: Any, settings: Settings, *, recurrent: Builder | None = None, **around: Unpack[Around]
+) -> Trained[Language]:
+    """As :func:`fit`, up to the network, with ``recurrent`` modules in the place of the GRUs, as
+    :class:`grus.torch.network.Network` takes them; such a network cannot become a model.
     """
-    processes = distributed.start(device)
-    if metrics is not None and not isinstance(metrics, Metrics):
-        metrics = Metrics(metrics)
+    fitting = Fitting(**around)
+    processes, trainer, accumulate = fitting.processes, settings.trainer, settings.optimiser.accumulate
     text = as_text(text)
     parts = split(text, settings)
     kind = _vocabulary(parts.train, settings)
-    spec = Spec(make_chain(kind.size, settings), Language(kind))
-    trainer, optimiser = settings.trainer, settings.optimiser
-    streams = Streams(
-        texts.encode(kind, parts.train), optimiser.batch_size, trainer.window, processes.rank, processes.world
-    )
-    optimisation = _optimisation(settings, streams.epoch_steps)
+    ids = texts.encode(kind, parts.train)
+    streams = Streams(ids, settings.optimiser.batch_size, trainer.window, processes.rank, processes.world)
     validate = _Validation(texts.encode(kind, parts.validation), settings) if parts.validation else None
-    journal = Journal.open(checkpoint, _identity(text, settings, processes.world, recurrent), resume=resume)
-    with seeded(trainer.seed):
-        network = Network(spec.blocks, regularisation=_regularisation(settings), recurrent=recurrent)
-        if settings.tied:
-            network.tie(0, len(spec.blocks) - 1)
-        else:  # as wide as nn.Embedding's: from smaller features a GRU with PyTorch's first weights learns late
-            torch.nn.init.normal_(cast(Any, network[0]).weight)
-    show = progress and processes.first
-    with Interrupt() as interrupt, Reporter(optimisation.steps, show=show) as reporter:
-        result = train(
-            network,
-            _Reading(streams, optimiser.accumulate, processes.device),
-            optimisation,
-            name="training",
-            seed=(trainer.seed,),
-            journal=journal,
-            interrupt=interrupt,
-            reporter=reporter,
-            validate=validate,
-            metrics=metrics,
-        )
+    chain, how = make_chain(kind.size, settings), _optimisation(settings, streams.epoch_steps)
+    with fitting.trainings(identity("language", settings, hashlib.sha256(text.encode()), recurrent), how.steps):
+        with seeded(trainer.seed):
+            network = Network(chain, regularisation=_regularisation(settings), recurrent=recurrent)
+            if settings.tied:
+                network.tie(0, len(chain) - 1)
+            else:  # as wide as nn.Embedding's: from smaller features a GRU with PyTorch's first weights learns late
+                torch.nn.init.normal_(cast(Any, network[0]).weight)
+        reading = _Reading(streams, accumulate, processes.device)
+        result = fitting.train("training", network, reading, how, (trainer.seed,), validate=validate)
     validation = {} if result.score is None else {"loss": result.score}
-    return Trained(network.eval(), spec, [{"training": "training"} | row for row in result.curve], validation)
+    return Trained([network.eval()], Language(kind), fitting.history, validation)
 
 
 def bits_per_character(network: Network, task: Language, text: str) -> float:
@@ -250,29 +193,4 @@ def _optimisation(settings: Settings, epoch_steps: int) -> Optimisation:
         steps = trainer.epochs * epoch_steps
     else:
         steps = trainer.steps or min(max(EPOCHS * epoch_steps, FEWEST), MOST)
-    return Optimisation(
-        steps=steps,
-        learning_rate=optimiser.learning_rate,
-        weight_decay=optimiser.weight_decay,
-        clip_norm=optimiser.clip,
-        schedule=optimiser.schedule,
-        precision=optimiser.precision,
-        validate_every=-(-steps // VALIDATIONS),
-        patience=PATIENCE,
-    )
-
-
-def _identity(text: str, settings: Settings, world: int, recurrent: Builder | None) -> dict[str, Any]:
-    """What makes two fits the same: every setting by its name, the processes, and a digest of the text."""
-    identity: dict[str, Any] = {
-        "task": "language",
-        "processes": world,
-        "recurrent": getattr(recurrent, "__name__", None),
-    }
-    for name, value in dataclasses.asdict(settings).items():
-        if name == "dropout":
-            identity |= {f"{kind} dropout": share for kind, share in value.items()}
-        else:
-            identity |= value if isinstance(value, dict) else {name: value}
-    del identity["accumulate"]  # it changes no more than the rounding
-    return identity | {"data": hashlib.sha256(text.encode()).hexdigest()}
+    return optimisation(optimiser, steps, patience=PATIENCE)
