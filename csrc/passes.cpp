@@ -15,36 +15,23 @@ constexpr int64_t BACKWARD_FLOATS = 1 << 19;   // a chunk of the backward pass: 
 constexpr int64_t BACKWARD_ROWS = 512;         // but no fewer rows: each chunk adds to all the weight gradients
 constexpr int64_t NORMALISED_ROWS = 128;       // the same where products are normalised: rows are twice as long
 
-template <class Task, class Call>
-Task unplanned(const Layer &layer, const Call &call, bool units) {
-    Task task = {};
-    static_cast<Call &>(task) = call;
-    if (!call.h0) task.h0 = layer.first_state(), task.h_b = 0;
-    task.shard_units = units;
-    return task;
-}
-
-gru_forward plan(const Layer &layer, const gru_forward_call &call, bool units, int shards) {
+void plan(gru_forward &f, const Layer &layer, bool units, int shards) {
     int64_t V = layer.table()->width, HP = layer.weights().HP;
-    auto f = unplanned<gru_forward>(layer, call, units);
     int64_t rows = units ? f.B : tiles(f.B, shards);
     int64_t step = rows * (units ? tiles(HP / V, shards) : HP / V) * 3 * V;
     f.chunk = std::min(f.T, std::max<int64_t>(1, PROJECTED_FLOATS / step));
     f.projected_size = f.chunk * step;
     f.states_size = copies_states(f.more) ? 2 * rows * HP : 0;
-    return f;
 }
 
-gru_backward plan(const Layer &layer, const gru_backward_call &call, bool units, int) {
+void plan(gru_backward &f, const Layer &layer, bool, int) {
     const gru_packed &w = layer.weights();
     int64_t V = layer.table()->width;
-    auto f = unplanned<gru_backward>(layer, call, units);
     f.slots_row = slots_row(w, V);
     int64_t row = f.slots_row + operand_x_row(w, V) + (w.reset_after ? w.HP : 2 * w.HP);
     int64_t least = normalises(w) ? NORMALISED_ROWS : BACKWARD_ROWS;
     int64_t steps = std::max(BACKWARD_FLOATS / (row * f.B), least / f.B);
     f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
-    return f;
 }
 
 // A planned call with all that computes it, for the workers to copy; `arrays` lists its scratch.
@@ -57,7 +44,12 @@ struct Work {
 
     template <class Call>
     Work(const Layer &layer, const Call &call, bool units, int count)
-        : table(layer.table()), weights(layer.weights()), task(plan(layer, call, units, count)), shards(count) {}
+        : table(layer.table()), weights(layer.weights()), task{}, shards(count) {
+        static_cast<Call &>(task) = call;
+        if (!call.h0) task.h0 = layer.first_state(), task.h_b = 0;
+        task.shard_units = units;
+        plan(task, layer, units, shards);
+    }
 
     template <class Each>
     void arrays(Each each) {

@@ -341,12 +341,13 @@ Region::~Region() {
     if (team) team->busy.unlock();
 }
 
-void Region::run(const Job &job) {
-    if (team) return team->run(job);
+void Region::run(const Job &job) { team->run(job); }
+
+void Region::run_alone(void (*work)(const void *, gru_worker *), const void *argument) {
     flush_denormals flush;
     gru_worker alone = {};
     alone.shards = 1;
-    job.work(job.argument, &alone);
+    work(argument, &alone);
 }
 
 }  // namespace grus

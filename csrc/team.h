@@ -50,6 +50,11 @@ class Region {
             void (*work)(const Argument &, gru_worker *);
             Argument argument;
         };
+        if (!team) {
+            auto call = [&](gru_worker *me) { work(argument, me); };
+            return run_alone([](const void *it, gru_worker *me) { (*static_cast<const decltype(call) *>(it))(me); },
+                             &call);
+        }
         Job job;
         job.work = [](const void *bytes, gru_worker *me) {
             const Call &call = *static_cast<const Call *>(bytes);
@@ -64,6 +69,7 @@ class Region {
 
   private:
     void run(const Job &job);
+    void run_alone(void (*work)(const void *argument, gru_worker *), const void *argument);  // without a copy
 };
 
 // f(shard) for every shard of a phase, each by one of the workers; ends when all are done.
