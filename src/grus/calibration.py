@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from grus import exact
-from grus.errors import InputError
+from grus.errors import InputError, assert_never
 from grus.model import Model
 from grus.quantized import EXPONENTS, GUARD, ROW, SPREAD, STATE, exponents_after, layout
-from grus.spec import GRU, Activation, Block, Bypass, Linear, Mean, Residual
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual
+from grus.spec.limits import refuse
 
 __all__ = ["quantize"]
 
@@ -32,8 +33,7 @@ def quantize(model: Model, x: ArrayLike) -> Model:
     """
     if not isinstance(model, Model):
         raise InputError(f"model is a {type(model).__name__}, expected a grus.Model: grus.load(path) reads one")
-    if model.spec.precision != "float32":
-        raise InputError(f"the model is {model.spec.precision} already, expected one of float32")
+    refuse("quantize", model.spec)
     values = np.asarray(x, np.float64)
     if values.ndim != 3 or values.shape[2] != model.spec.input_size or not values.size:
         raise InputError(f"x has shape {values.shape}, expected (T, B, {model.spec.input_size}) with at least one step")
@@ -124,6 +124,10 @@ class _Quantizer:
             case Mean():
                 parts = [self.chain(m, f"{name}{i}.", before, power) for i, m in enumerate(block.members)]
                 self.rescale(name, sum(map(_limit, parts)) / len(parts), parts)
+            case Embedding() | Pool():
+                raise AssertionError("layout() refuses it")
+            case _:
+                assert_never(block)
         return exponents_after(block, self.arrays, name, before)
 
     def rescale(self, name: str, limit: float, parts: Sequence[Array]) -> None:

@@ -1,8 +1,10 @@
-"""The one exception for input a person can mend."""
+"""The one exception for input a person can mend, and the end of a match over all cases."""
 
 from __future__ import annotations
 
-__all__ = ["InputError"]
+from typing import NoReturn
+
+__all__ = ["InputError", "assert_never"]
 
 LONGEST = 2000  # characters of a message: what a hostile file says of itself must not fill a terminal or a log
 
@@ -25,3 +27,8 @@ class InputError(ValueError):
         text = super().__str__()
         half = LONGEST // 2
         return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
+
+
+def assert_never(value: NoReturn) -> NoReturn:
+    """The end of a match over all cases: mypy names those that are missing (``typing`` has it from Python 3.11 on)."""
+    raise AssertionError(f"no case for {value!r}")

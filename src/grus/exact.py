@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from grus import reference
+from grus.errors import assert_never
 from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual
 
 __all__ = ["Observer", "run"]
@@ -28,13 +29,21 @@ def run(
 ) -> Array:
     """The chain's output [T, B, O] for x [T, B, I], every stream beginning with a state of zeros.
 
-    ``arrays`` are a float model's, computed with as ``dtype``. ``observe(name, y)`` sees what every Linear, Residual
-    and Mean block gives, under the block's name and a dot, as in ``grus.spec.parameters``.
+    ``arrays`` are a float model's, computed with as ``dtype``. ``observe(name, y)`` sees what every block gives, under
+    the block's name and a dot, as in ``grus.spec.parameters``.
     """
-    values = np.asarray(x, dtype)
+    # BLAS kernels compute with what lies behind the ends of rows, too, and may raise the processor's flags for it: of
+    # finite arrays "invalid value encountered in matmul" was seen; a NaN in the result is still there to be seen
+    with np.errstate(invalid="ignore"):
+        return _run(blocks, arrays, np.asarray(x, dtype), observe, prefix)
+
+
+def _run(
+    blocks: Sequence[Block], arrays: Mapping[str, Array], values: Array, observe: Observer | None, prefix: str
+) -> Array:
+    dtype = values.dtype
     for index, block in enumerate(blocks):
         name = f"{prefix}{index}."
-        inner: dict[str, Any] = {"dtype": dtype, "observe": observe}
         match block:
             case GRU():
                 values = _gru(block, arrays, values, name)
@@ -49,14 +58,16 @@ def run(
                 values = _pool(block, arrays, values, name)
             case Bypass():
                 through, around = values[..., : -block.size], values[..., -block.size :]
-                through = run(block.blocks, arrays, through, prefix=name, **inner)
+                through = _run(block.blocks, arrays, through, observe, name)
                 values = np.concatenate([through, around], axis=-1)
             case Residual():
-                values = values + run(block.blocks, arrays, values, prefix=name, **inner)
+                values = values + _run(block.blocks, arrays, values, observe, name)
             case Mean():
-                members = [run(m, arrays, values, prefix=f"{name}{i}.", **inner) for i, m in enumerate(block.members)]
+                members = [_run(m, arrays, values, observe, f"{name}{i}.") for i, m in enumerate(block.members)]
                 values = sum(members[1:], members[0]) / values.dtype.type(len(members))
-        if observe is not None and isinstance(block, (Linear, Residual, Mean)):
+            case _:
+                assert_never(block)
+        if observe is not None:
             observe(name, values)
     return values
 
@@ -72,10 +83,10 @@ def _gru(block: GRU, arrays: Mapping[str, Array], x: Array, name: str) -> Array:
     zeros = np.zeros(3 * block.hidden_size, x.dtype)
     for layer in range(block.num_layers):
         outputs = []
-        for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: block.directions]:
+        for reverse, suffix in enumerate(block.suffixes(layer)):
             W, U = (arrays[f"{name}weight_{kind}{suffix}"].astype(x.dtype) for kind in ("ih", "hh"))
             b_i, b_h = (arrays.get(f"{name}bias_{kind}{suffix}", zeros).astype(x.dtype) for kind in ("ih", "hh"))
-            order = slice(None, None, -1 if suffix.endswith("_reverse") else 1)
+            order = slice(None, None, -1 if reverse else 1)
             h, y = (
                 np.zeros((x.shape[1], block.hidden_size), x.dtype),
                 np.empty((*x.shape[:2], block.hidden_size), x.dtype),

@@ -47,8 +47,7 @@ class Model:
                 raise InputError(f"array {name!r} is {array.dtype}{array.shape}, expected {dtype}{shape}")
             if not np.isfinite(array).all():
                 raise InputError(f"array {name!r} holds NaN or infinity")
-        if spec.precision != "float32":
-            check(spec, arrays)
+        check(spec, arrays)
         self.spec = spec
         self.arrays: Mapping[str, NDArray[Any]] = MappingProxyType({n: arrays[n] for n in expected})
 

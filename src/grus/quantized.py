@@ -17,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, Spec, leaves, parameters
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, Spec, parameters
+from grus.spec.chains import walk
+from grus.spec.facts import Shape
+from grus.spec.limits import refuse
 
 __all__ = ["Chain", "Dense", "Recurrent", "check", "exponents_after", "layout", "table"]
 
@@ -35,7 +38,7 @@ TABLE_STEP = 128  # entries for each 1 of the argument of tanh
 TABLE_END = 6  # from here on tanh is 1 in 16 bits
 
 
-def layout(spec: Spec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def layout(spec: Spec) -> dict[str, tuple[Shape, np.dtype[Any]]]:
     """The name of every array of a model, with its shape and type.
 
     A float32 model has ``parameters(spec.blocks)``. With ``precision`` "w8a16" the matrices are int8, "….scale"
@@ -43,39 +46,29 @@ def layout(spec: Spec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     "….exponent", one for what each Linear, Residual and Mean block gives. Raises InputError for a w8a16 model with a
     bidirectional GRU, an Embedding or a Pool.
     """
-    single, byte = np.dtype(np.float32), np.dtype(np.int8)
     shapes = parameters(spec.blocks)
-    if spec.precision == "float32":
-        return {name: (shape, single) for name, shape in shapes.items()}
-    if any(name.endswith("_reverse") for name in shapes):
-        raise InputError("the spec has a bidirectional GRU, but a w8a16 model is there to be streamed")
-    for block in leaves(spec.blocks):
-        if isinstance(block, Embedding):
-            raise InputError("the spec has an Embedding, whose ids are no measured numbers: w8a16 has none")
-        if isinstance(block, Pool):
-            raise InputError("the spec has a Pool, whose sums may outgrow the 16 bits of w8a16")
-    arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {"input.exponent": ((spec.input_size,), byte)}
+    match spec.precision:
+        case "float32":
+            return {name: (shape, np.dtype(np.float32)) for name, shape in shapes.items()}
+        case "w8a16":
+            return _with_exponents(spec, shapes)
+
+
+def _with_exponents(spec: Spec, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, np.dtype[Any]]]:
+    refuse("w8a16", spec)
+    single, byte = np.dtype(np.float32), np.dtype(np.int8)
+    arrays: dict[str, tuple[Shape, np.dtype[Any]]] = {"input.exponent": ((spec.input_size,), byte)}
     for name, shape in shapes.items():
         arrays[name] = (shape, byte if len(shape) == 2 else single)
         if len(shape) == 2:
             arrays[name + ".scale"] = (shape[:1], single)
-    return arrays | {name + "exponent": ((1,), byte) for name in _rescaling(spec.blocks, "")}
-
-
-def _rescaling(blocks: Sequence[Block], prefix: str) -> Iterator[str]:
-    for index, block in enumerate(blocks):
-        name = f"{prefix}{index}."
-        if isinstance(block, (Bypass, Residual)):
-            yield from _rescaling(block.blocks, name)
-        if isinstance(block, Mean):
-            for i, member in enumerate(block.members):
-                yield from _rescaling(member, f"{name}{i}.")
-        if isinstance(block, (Linear, Residual, Mean)):
-            yield name
+    return arrays | {name + "exponent": ((1,), byte) for name, block in walk(spec.blocks) if block.facts.sums}
 
 
 def check(spec: Spec, arrays: Mapping[str, Array]) -> None:
-    """Raise InputError where a w8a16 model could overflow, or cannot be run: nothing later checks again."""
+    """Raise InputError where a model in integers could overflow, or cannot be run: nothing later checks again."""
+    if not spec.format.integers:
+        return
     for name, array in arrays.items():
         if name.endswith(".scale") and (array < 0).any():
             raise InputError(f"array {name!r} holds a scale below 0")

@@ -17,9 +17,10 @@ from grus.cli import main
 from grus.export import to_c99
 from grus.export.c99.compiled import Compiled
 from grus.export.c99.plan import plan
-from grus.export.describe import describe, multiply_accumulates
+from grus.export.describe import describe
 from grus.interop import torch as from_torch
 from grus.spec import GRU, Block, Bypass, Classify, Forecast, Linear, Mean, Numeric, Residual, Series, Spec, Words
+from grus.spec.chains import products as multiply_accumulates
 
 Say = Callable[[str], str]
 

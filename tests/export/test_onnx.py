@@ -127,7 +127,7 @@ def other_gates(model: Model, **options: Any) -> list[interop.Node]:
 def test_a_file_that_computes_something_else_is_not_written(
     wrong: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter, "gru_nodes", wrong)
+    monkeypatch.setattr(exporter.graph, "gru_nodes", wrong)
     (tmp_path / "m.onnx").write_bytes(b"the old one")
     with pytest.raises(InputError, match="ONNX Runtime does not compute what the model does, so nothing was written"):
         to_onnx(model_of(GRU(4, 6)), tmp_path / "m.onnx")

@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def text(model: Model, path: Path) -> str:
-    from grus.export.describe import describe, multiply_accumulates
+    from grus.export.describe import describe
+    from grus.spec.chains import products
 
     spec = model.spec
     task = "none" if spec.task is None else _task(spec.task)
@@ -57,27 +58,23 @@ task          {task}
 a step        takes {_input(model)}, gives {spec.output_size:,}
 parameters    {model.num_parameters:,}, {weights:,} bytes
 state         {_state(model)}
-operations    {2 * multiply_accumulates(spec.blocks):,} floating point operations a step
+operations    {2 * products(spec.blocks):,} floating point operations a step
 blocks
 {describe(spec.blocks, "  ")}"""
 
 
 def _state(model: Model) -> str:
-    from grus.runtime.session import Session
+    from grus.spec.chains import state_sizes
 
-    if any("_reverse" in name for name in model.arrays):
+    if not model.spec.streams:
         return "none: a bidirectional GRU reads whole sequences, and cannot be streamed"
-    numbers = sum(array.shape[1] for array in Session(model).initial_state(1).arrays)
-    size = 4 if model.spec.precision == "float32" else 2
-    return f"{numbers:,} numbers a stream, {size * numbers:,} bytes"
+    numbers = sum(state_sizes(model.spec.blocks))
+    return f"{numbers:,} numbers a stream, {model.spec.format.state_bytes * numbers:,} bytes"
 
 
 def _input(model: Model) -> str:
-    from grus.spec import Embedding
-
-    first = model.spec.blocks[0]
-    if isinstance(first, Embedding):
-        return f"an id from 0 to {first.size - 1:,}"
+    if ids := model.spec.blocks[0].facts.ids:
+        return f"an id from 0 to {ids - 1:,}"
     return f"{model.spec.input_size:,} number{'s' * (model.spec.input_size > 1)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from grus import exact
 from grus.model import Model
 from grus.quantized import Chain
-from grus.spec import Block, Bypass, Embedding, Mean, Residual
+from grus.spec.chains import count_ids
 
-__all__ = ["Agreement", "Expected", "count_ids", "random_inputs"]
+__all__ = ["Agreement", "Expected", "random_inputs"]
 
 Array = NDArray[Any]
 
@@ -42,13 +41,14 @@ class Expected:
 
     def __init__(self, model: Model, x: Array) -> None:
         spec, arrays = model.spec, model.arrays
-        if spec.precision == "float32":
-            self.right = exact.run(spec.blocks, arrays, x)
-            plain = exact.run(spec.blocks, arrays, x, dtype=np.float32)
-            self.allowed = 2 * _largest(plain - self.right) + FLOOR * max(1.0, _largest(self.right))
-        else:
-            self.right = np.asarray(Chain(spec, arrays)(x, None, [], False), np.float64)
-            self.allowed = 0.0
+        match spec.precision:
+            case "float32":
+                self.right = exact.run(spec.blocks, arrays, x)
+                plain = exact.run(spec.blocks, arrays, x, dtype=np.float32)
+                self.allowed = 2 * _largest(plain - self.right) + FLOOR * max(1.0, _largest(self.right))
+            case "w8a16":
+                self.right = np.asarray(Chain(spec, arrays)(x, None, [], False), np.float64)
+                self.allowed = 0.0
 
     def compare(self, y: Array) -> Agreement:
         if y.shape != self.right.shape:
@@ -60,24 +60,11 @@ def random_inputs(model: Model, steps: int, batch: int, seed: int = 0) -> NDArra
     """x [T, B, I], normal; ids where an Embedding reads them; for a w8a16 model within what its inputs may be."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(steps, batch, model.spec.input_size))
-    if model.spec.precision != "float32":
+    if model.spec.format.integers:
         x = np.clip(x / 4, -0.9, 0.9) * np.ldexp(32768.0, -model.arrays["input.exponent"].astype(int))
     if count := count_ids(model.spec.blocks):
         x[..., 0] = rng.integers(0, count, x.shape[:2])
     return x.astype(np.float32)
-
-
-def count_ids(blocks: Sequence[Block]) -> int:
-    """How many ids the first feature may be, 0 where it is a number."""
-    match blocks[0]:
-        case Embedding():
-            return blocks[0].size
-        case Bypass() | Residual():
-            return count_ids(blocks[0].blocks)
-        case Mean():
-            return min((n for member in blocks[0].members if (n := count_ids(member))), default=0)
-        case _:
-            return 0
 
 
 def _largest(array: Array) -> float:

@@ -16,6 +16,7 @@ from grus.interop import keras, torch
 from grus.interop.layers import layers_of, model_of
 from grus.model import Model
 from grus.runtime.session import Session
+from grus.spec.limits import refuse
 
 __all__ = ["Report", "verify"]
 
@@ -68,8 +69,7 @@ def verify(
 
 
 def _onnx(model: Model, path: Path) -> Report:
-    if model.spec.precision != "float32":
-        raise InputError(f"the model is quantised ({model.spec.precision}): give the float32 model that was exported")
+    refuse("verify onnx", model.spec)
     if path.stat().st_size >= MOST_BYTES:
         raise InputError(f"has {path.stat().st_size:,} bytes, and no ONNX file is larger than {MOST_BYTES:,}")
     data = path.read_bytes()
@@ -77,7 +77,7 @@ def _onnx(model: Model, path: Path) -> Report:
     same = {None: "", model.hash: ", by its metadata made of this model"}.get(
         made_of, ", by its metadata made of another model"
     )
-    steps = "" if any("_reverse" in name for name in model.arrays) else " and step by step"
+    steps = " and step by step" if model.spec.streams else ""
     return Report(f"run by ONNX Runtime, whole{steps}{same}", prove(model, data))
 
 
@@ -120,7 +120,7 @@ def _arrays(model: Model, path: Path, block: str | None, prefix: str | None) -> 
 
 def _c99(model: Model, folder: Path) -> Report:
     exported = Compiled(folder)
-    if exported.fixed != (model.spec.precision != "float32"):
+    if exported.fixed != model.spec.format.integers:
         kinds = ("float32", "int8 weights")[:: -1 if exported.fixed else 1]
         raise InputError(f"the C has {kinds[0]}, the model {kinds[1]}: give the model it was exported from")
     sizes = (model.spec.input_size, model.spec.output_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.model import Model
-from grus.spec import GRU, Block, Bypass, Mean, Residual, Spec
+from grus.spec import GRU, Spec
 from grus.spec.blocks import gru_parameters
+from grus.spec.chains import walk
+from grus.spec.limits import LIMITS, refuse
 from grus.weights import GRUWeights
 
 __all__ = ["Array", "Layer", "float32", "layers_of", "model_of"]
@@ -84,7 +86,7 @@ def model_of(layers: Iterable[Layer]) -> Model:
         else:
             blocks.append(block)
         index, number = len(blocks) - 1, blocks[-1].num_layers - 1
-        for suffix, weights in zip((f"_l{number}", f"_l{number}_reverse"), layer.directions, strict=False):
+        for suffix, weights in zip(block.suffixes(number), layer.directions, strict=True):
             for key in _keys(layer.bias):
                 arrays[f"{index}.{key}{suffix}"] = float32(key, getattr(weights, key))
     if not blocks:
@@ -99,17 +101,17 @@ def layers_of(model: Model, block: str | None = None) -> list[Layer]:
     """
     if not isinstance(model, Model):
         raise InputError(f"model is a {type(model).__name__}, expected a grus.Model: grus.load(path) reads one")
-    if model.spec.precision != "float32":
-        raise InputError(f"the model is quantised ({model.spec.precision}): convert the float32 model it was made of")
-    named = dict(_grus(model.spec.blocks, ""))
+    refuse("weights", model.spec)
+    named = {name.removesuffix("."): gru for name, gru in walk(model.spec.blocks) if isinstance(gru, GRU)}
     if block is not None:
         if block not in named:
             raise InputError(f"block is {block!r}, expected the name of a GRU in the model: {_list(named)}", "block")
         return _layers(model, block, named[block])
-    others = sorted({type(b).__name__ for b in model.spec.blocks if not isinstance(b, GRU)})
+    why = LIMITS["all weights"].refused
+    others = {type(b).__name__: why[type(b)] for b in model.spec.blocks if type(b) in why}
     if others:
         raise InputError(
-            f"the model has {', '.join(others)} beside GRU, and only a GRU can be said in other libraries' weights: "
+            f"the model has {', '.join(sorted(others))} beside GRU, and {next(iter(others.values()))}: "
             f"name the one to take with block=, one of {_list(named)}",
             "block",
         )
@@ -127,18 +129,6 @@ def _layers(model: Model, name: str, gru: GRU) -> list[Layer]:
         every.append(GRUWeights(W, U, b_i, b_h, gru.reset_after))
     pairs = [every[i : i + gru.directions] for i in range(0, len(every), gru.directions)]
     return [Layer(tuple(pair), gru.bias) for pair in pairs]
-
-
-def _grus(blocks: Sequence[Block], prefix: str) -> Iterator[tuple[str, GRU]]:
-    for index, block in enumerate(blocks):
-        match block:
-            case GRU():
-                yield f"{prefix}{index}", block
-            case Bypass() | Residual():
-                yield from _grus(block.blocks, f"{prefix}{index}.")
-            case Mean():
-                for member, chain in enumerate(block.members):
-                    yield from _grus(chain, f"{prefix}{index}.{member}.")
 
 
 def _keys(bias: bool) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.runtime import kernels
 from grus.runtime.pool import Pooling
-from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, leaves
+from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual
+from grus.spec.chains import last_to_look_back
 from grus.weights import GRUWeights
 
-__all__ = ["Chain", "Operation", "final_step", "state_sizes"]
+__all__ = ["Chain", "Operation", "final_step"]
 
 Array = NDArray[np.float32]
 Ends = NDArray[np.int64]
@@ -42,9 +43,7 @@ class Chain:
 
     def __init__(self, blocks: Sequence[Block], arrays: Mapping[str, Array], prefix: str, isa: str | None) -> None:
         self.operations = [_operation(b, arrays, f"{prefix}{i}.", isa) for i, b in enumerate(blocks)]
-        # what comes after the last block that looks back works step by step, and so only for the steps wanted
-        looks_back = (i for i, b in enumerate(blocks) if any(isinstance(each, (GRU, Pool)) for each in leaves((b,))))
-        self.final = max(looks_back, default=-1)
+        self.final = last_to_look_back(blocks)  # what comes after it works step by step, only for the steps wanted
 
     def __call__(
         self, x: Array, h: Iterator[Array] | None, h_n: list[Array], last: bool, ends: Ends | None = None
@@ -64,7 +63,7 @@ class _Recurrent:
         zeros = np.zeros(3 * block.hidden_size, np.float32)
         for layer in range(block.num_layers):
             self.layers.append([])
-            for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: block.directions]:
+            for suffix in block.suffixes(layer):
                 weights = GRUWeights(
                     arrays[f"{prefix}weight_ih{suffix}"],
                     arrays[f"{prefix}weight_hh{suffix}"],
@@ -218,15 +217,3 @@ def _operation(block: Block, arrays: Mapping[str, Array], prefix: str, isa: str 
             return _Residual(Chain(block.blocks, arrays, prefix, isa))
         case Mean():
             return _Mean([Chain(member, arrays, f"{prefix}{i}.", isa) for i, member in enumerate(block.members)])
-
-
-def state_sizes(blocks: Sequence[Block]) -> Iterator[int]:
-    """How many numbers a stream has in each array of its state, in the order of the spec."""
-    for block in leaves(blocks):
-        match block:
-            case GRU():
-                yield from [block.hidden_size] * (block.num_layers * block.directions)
-            case Pool():
-                yield block.state_size
-            case _:
-                pass

@@ -13,9 +13,11 @@ from grus import quantized
 from grus.errors import InputError
 from grus.inputs.text import encode
 from grus.model import Model
-from grus.runtime.operations import Chain, state_sizes
+from grus.runtime.operations import Chain
 from grus.runtime.state import State, as_float32, from_bytes, state_of, to_bytes
-from grus.spec import GRU, Characters, Language, Subwords, Words, leaves
+from grus.spec import Series
+from grus.spec.chains import state_sizes
+from grus.spec.limits import refuse
 
 __all__ = ["Session", "State"]
 
@@ -33,13 +35,16 @@ class Session:
         if not isinstance(model, Model):
             raise InputError(f"model is a {type(model).__name__}, expected a grus.Model: grus.load(path) reads one")
         spec, arrays = model.spec, model.arrays
-        self._chain = (
-            Chain(spec.blocks, arrays, "", isa) if spec.precision == "float32" else quantized.Chain(spec, arrays)
-        )
-        self._task = spec.task
+        self._chain: Chain | quantized.Chain
+        match spec.precision:
+            case "float32":
+                self._chain = Chain(spec.blocks, arrays, "", isa)
+            case "w8a16":
+                self._chain = quantized.Chain(spec, arrays)
+        self._spec = spec
         self._input_size = spec.input_size
-        self._state_sizes = tuple(state_sizes(spec.blocks))
-        self._streams = not any(isinstance(block, GRU) and block.bidirectional for block in leaves(spec.blocks))
+        self._state_sizes = state_sizes(spec.blocks)
+        self._streams = spec.streams
         self._hash = bytes.fromhex(model.hash)
 
     def initial_state(self, batch: int) -> State:
@@ -128,12 +133,12 @@ class Session:
 
     def _encoded(self, texts: list[str], begins: bool) -> tuple[Array, Ends]:
         """x [T, B, 1] of the texts, padded with id 0, and their lengths."""
-        task, encoder = self._task, getattr(self._task, "input", None)
-        if not isinstance(encoder, (Words, Characters, Subwords)):
+        task = self._spec.task
+        facts = None if task is None else task.facts
+        if facts is None or facts.reads is None or isinstance(facts.reads, Series):
             raise InputError(f"x is text, but the model's task is {type(task).__name__}, which takes numbers [T, B, I]")
-        longest = getattr(task, "longest", 0) or None
-        rows = [encode(encoder, text)[:longest] for text in texts]
-        if begins and isinstance(task, Language):
+        rows = [encode(facts.reads, text)[: facts.longest or None] for text in texts]
+        if begins and facts.begins:
             rows = [np.concatenate([np.zeros(1, np.int64), row]) for row in rows]
         ends = np.array([len(row) for row in rows], np.int64)
         x = np.zeros((ends.max(), len(rows), 1), np.float32)
@@ -148,11 +153,8 @@ class Session:
         return values if values.strides[-1] == values.itemsize else np.ascontiguousarray(values)
 
     def _check_streams(self) -> None:
-        if not self._streams:
-            raise InputError(
-                "this model has a bidirectional GRU, which reads the whole sequence before its first output: it cannot "
-                "be streamed or given a state; call run(x)"
-            )
+        if not self._streams:  # known from the start: a step has no time to walk the blocks
+            refuse("stream", self._spec)
 
     def _check_state(self, state: State, batch: int | None) -> None:
         if not isinstance(state, State):

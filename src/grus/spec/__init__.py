@@ -6,8 +6,9 @@ May import the ground (errors) alone. Begin with ``spec.Spec``, then ``blocks`` 
 from __future__ import annotations
 
 from grus.spec.blocks import GRU, Activation, Embedding, Linear, Pool
-from grus.spec.spec import Block, Bypass, Mean, Residual, Spec, Task, leaves, parameters
-from grus.spec.task import Categorical, Characters, Classify, Forecast, Language, Numeric, Series, Subwords, Words
+from grus.spec.chains import Block, Bypass, Mean, Residual, leaves, parameters
+from grus.spec.spec import Spec
+from grus.spec.task import Categorical, Characters, Classify, Forecast, Language, Numeric, Series, Subwords, Task, Words
 
 __all__ = [
     "GRU",

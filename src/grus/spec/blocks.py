@@ -1,4 +1,4 @@
-"""The blocks of a spec that hold no other blocks: frozen dataclasses, each with its sizes and options."""
+"""The blocks of a spec that hold no other blocks: frozen dataclasses, each with its sizes, options and facts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from grus.errors import InputError
+from grus.spec.facts import Facts, Shape
 from grus.spec.fields import check, check_flags, check_sizes
 
 __all__ = ["GRU", "Activation", "Embedding", "Linear", "Pool", "gru_parameters"]
@@ -39,6 +40,29 @@ class GRU:
     def output_size(self) -> int:
         return self.hidden_size * self.directions
 
+    def suffixes(self, layer: int) -> tuple[str, ...]:
+        """What the names of a layer's arrays end with: forward, and from the last step to the first."""
+        return (f"_l{layer}", f"_l{layer}_reverse")[: self.directions]
+
+    @property
+    def facts(self) -> Facts:
+        inputs = self.input_size + (self.num_layers - 1) * self.output_size
+        layers = f", {self.num_layers} layers" if self.num_layers > 1 else ""
+        both = ", both directions" if self.bidirectional else ""
+        reset = f", reset {'after' if self.reset_after else 'before'} the product"
+        return Facts(
+            words=f"GRU, {self.input_size} -> {self.output_size}{layers}{both}{reset}",
+            products=self.directions * 3 * self.hidden_size * (inputs + self.num_layers * self.hidden_size),
+            count=self.num_layers * self.directions * (4 if self.bias else 2),
+            arrays=gru_parameters(self),
+            states=(self.hidden_size,) * (self.num_layers * self.directions),
+            accumulates=False,
+            streams=not self.bidirectional,
+            ids=0,
+            sums=False,
+            chains={},
+        )
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -52,9 +76,39 @@ class Linear:
         check_sizes(self, "input_size", "output_size")
         check_flags(self, "bias")
 
+    @property
+    def facts(self) -> Facts:
+        shapes = {"weight": (self.output_size, self.input_size), "bias": (self.output_size,)}
+        return Facts(
+            words=f"Linear, {self.input_size} -> {self.output_size}",
+            products=self.input_size * self.output_size,
+            count=1 + self.bias,
+            arrays=[*shapes.items()][: 1 + self.bias],
+            states=(),
+            accumulates=False,
+            streams=True,
+            ids=0,
+            sums=True,
+            chains={},
+        )
+
+
+class _AsWide:
+    """As many features out as in."""
+
+    size: int
+
+    @property
+    def input_size(self) -> int:
+        return self.size
+
+    @property
+    def output_size(self) -> int:
+        return self.size
+
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(_AsWide):
     """A function of each element: relu, tanh or sigmoid."""
 
     size: int
@@ -66,12 +120,19 @@ class Activation:
             raise InputError(f"Activation.function is {self.function!r}, expected 'relu', 'tanh' or 'sigmoid'")
 
     @property
-    def input_size(self) -> int:
-        return self.size
-
-    @property
-    def output_size(self) -> int:
-        return self.size
+    def facts(self) -> Facts:
+        return Facts(
+            words=f"{self.function}, {self.size} -> {self.size}",
+            products=0,
+            count=0,
+            arrays=(),
+            states=(),
+            accumulates=False,
+            streams=True,
+            ids=0,
+            sums=False,
+            chains={},
+        )
 
 
 @dataclass(frozen=True)
@@ -88,9 +149,24 @@ class Embedding:
     def input_size(self) -> int:
         return 1
 
+    @property
+    def facts(self) -> Facts:
+        return Facts(
+            words=f"Embedding, {self.size:,} ids -> {self.output_size}",
+            products=0,
+            count=1,
+            arrays=[("weight", (self.size, self.output_size))],
+            states=(),
+            accumulates=False,
+            streams=True,
+            ids=self.size,
+            sums=False,
+            chains={},
+        )
+
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(_AsWide):
     """What came so far as one step: y_t pools steps 0 to t, so that the last step's output pools the whole sequence.
 
     function: the maximum of each feature, its mean, or "attention": a mean with the weights softmax(s) over the steps,
@@ -113,24 +189,35 @@ class Pool:
             check(self, "attention_size", type(self.attention_size) is int and self.attention_size == 0, "0")
 
     @property
-    def input_size(self) -> int:
-        return self.size
-
-    @property
-    def output_size(self) -> int:
-        return self.size
-
-    @property
     def state_size(self) -> int:
         return self.size + (2 if self.function == "attention" else 1)
 
+    @property
+    def facts(self) -> Facts:
+        units = f" with {self.attention_size} units" if self.attention_size else ""
+        shapes = {"weight": (self.attention_size, self.size), "bias": (self.attention_size,)}
+        shapes["query"] = shapes["bias"]
+        arrays = [*shapes.items()] if self.attention_size else []
+        return Facts(
+            words=f"{self.function}{units} over the steps so far, {self.size} -> {self.size}",
+            products=self.attention_size * (self.size + 1),
+            count=len(arrays),
+            arrays=arrays,
+            states=(self.state_size,),
+            accumulates=True,
+            streams=True,
+            ids=0,
+            sums=False,
+            chains={},
+        )
 
-def gru_parameters(block: GRU) -> Iterator[tuple[str, tuple[int, ...]]]:
+
+def gru_parameters(block: GRU) -> Iterator[tuple[str, Shape]]:
     """Names and shapes as in ``torch.nn.GRU``: weight_ih_l0 [3H, I], weight_hh_l0 [3H, H], bias_ih_l0 [3H], …"""
     rows = 3 * block.hidden_size
     for layer in range(block.num_layers):
         columns = block.input_size if layer == 0 else block.output_size
-        for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: block.directions]:
+        for suffix in block.suffixes(layer):
             yield "weight_ih" + suffix, (rows, columns)
             yield "weight_hh" + suffix, (rows, block.hidden_size)
             if block.bias:

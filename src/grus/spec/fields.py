@@ -6,9 +6,10 @@ import sys
 
 from grus.errors import InputError
 
-__all__ = ["MAX_SIZE", "check", "check_flags", "check_sizes", "is_tuple", "shown", "within"]
+__all__ = ["MAX_DEPTH", "MAX_SIZE", "check", "check_flags", "check_sizes", "is_tuple", "shown", "within"]
 
 MAX_SIZE = 1 << 24  # no size in a spec is larger: a hostile file cannot make products overflow
+MAX_DEPTH = 16  # blocks inside blocks
 LONGEST = 400  # characters of a value in a message
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from grus.errors import InputError
 from grus.spec.fields import MAX_SIZE, check, check_flags, check_sizes, is_tuple, shown, within
 
 __all__ = [
+    "TASKS",
     "Categorical",
     "Characters",
     "Classify",
     "Forecast",
     "Language",
     "Numeric",
+    "Reads",
     "Series",
     "Subwords",
+    "Task",
+    "TaskFacts",
     "Text",
     "Words",
 ]
@@ -104,57 +108,73 @@ class Forecast:
         if len(set(names)) < len(names):
             raise InputError(f"Forecast has a covariate twice among {shown(names)}")
 
+    @property
+    def facts(self) -> TaskFacts:
+        return TaskFacts(reads=None, longest=0, begins=False, gives=None)
+
 
 @dataclass(frozen=True)
-class Words:
+class _Tokens:
+    """Text as ids: 0 is what is not listed, id i + 1 is vocabulary[i]; a step is one id."""
+
+    vocabulary: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        words = self.vocabulary
+        different = is_tuple(words, str) and 0 < len(words) == len(set(words)) and "" not in words
+        check(self, "vocabulary", different, "a tuple of different words, none of them empty")
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return len(self.vocabulary) + 1
+
+    @property
+    def features(self) -> int:
+        return 1
+
+    @property
+    def ids(self) -> int:
+        """How many ids a step's feature may be, 0 where it is a number."""
+        return self.size
+
+
+@dataclass(frozen=True)
+class Words(_Tokens):
     """Text as words and punctuation marks; ``lower``: in lower case. ``grus.inputs.text`` says where a word ends.
 
     Id 0 is every word that is not in the vocabulary, id i + 1 is vocabulary[i].
     """
 
-    vocabulary: tuple[str, ...]
     lower: bool = True
 
     def __post_init__(self) -> None:
-        _check_vocabulary(self)
+        super().__post_init__()
         check_flags(self, "lower")
-
-    @property
-    def size(self) -> int:
-        """How many ids there are."""
-        return len(self.vocabulary) + 1
 
 
 @dataclass(frozen=True)
-class Characters:
+class Characters(_Tokens):
     """Text as Unicode characters. Id 0 is every one that is not in the vocabulary, id i + 1 is vocabulary[i]."""
 
-    vocabulary: tuple[str, ...]
-
     def __post_init__(self) -> None:
-        _check_vocabulary(self)
+        super().__post_init__()
         single = all(len(c) == 1 for c in self.vocabulary)
         check(self, "vocabulary", single, "single characters")
 
-    @property
-    def size(self) -> int:
-        """How many ids there are."""
-        return len(self.vocabulary) + 1
-
 
 @dataclass(frozen=True)
-class Subwords:
+class Subwords(_Tokens):
     """Text as the pieces of byte-level byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909; on bytes as in
     GPT-2). The package ``tokenizers`` applies it. merges: "left right", the most frequent first.
 
     Id 0 is left free, id i + 1 is vocabulary[i].
     """
 
-    vocabulary: tuple[str, ...]
     merges: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_vocabulary(self)
+        super().__post_init__()
         check(self, "merges", is_tuple(self.merges, str), "a tuple of strings")
         known = set(self.vocabulary)
         for merge in self.merges:
@@ -163,11 +183,6 @@ class Subwords:
                 raise InputError(
                     f"Subwords.merges has {shown(merge)}, expected two pieces that are in the vocabulary, joined too"
                 )
-
-    @property
-    def size(self) -> int:
-        """How many ids there are."""
-        return len(self.vocabulary) + 1
 
 
 @dataclass(frozen=True)
@@ -187,8 +202,32 @@ class Series:
         """How many features a step has."""
         return len(self.channels)
 
+    @property
+    def features(self) -> int:
+        return self.size
+
+    @property
+    def ids(self) -> int:
+        return 0
+
 
 Text: TypeAlias = Words | Characters | Subwords
+Reads: TypeAlias = Text | Series
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    """What everyone may ask of a task.
+
+    reads: what makes the network's steps of the input; None where the task's own code does (``grus.tasks``).
+    longest: the steps that are read, from the first; 0 for all. begins: a sequence begins with id 0, before its own.
+    gives: numbers of the network's output; None where the task's own code says.
+    """
+
+    reads: Reads | None
+    longest: int
+    begins: bool
+    gives: int | None
 
 
 @dataclass(frozen=True)
@@ -199,21 +238,24 @@ class Classify:
     labels: one a sequence, or one a step. longest: the steps that are read, from the first; 0 for all.
     """
 
-    input: Text | Series
+    input: Reads
     classes: tuple[str, ...]
     labels: Literal["sequence", "step"] = "sequence"
     temperature: float = 1.0
     longest: int = 0
 
     def __post_init__(self) -> None:
-        kinds = (Words, Characters, Subwords, Series)
-        check(self, "input", isinstance(self.input, kinds), "Words, Characters, Subwords or Series")
+        check(self, "input", isinstance(self.input, get_args(Reads)), "Words, Characters, Subwords or Series")
         different = is_tuple(self.classes, str) and 1 < len(self.classes) == len(set(self.classes))
         check(self, "classes", different, "a tuple of at least two different names")
         check(self, "labels", self.labels in ("sequence", "step"), "'sequence' or 'step'")
         check(self, "temperature", within(self.temperature, sys.float_info.min), "a finite number above 0")
         whole = type(self.longest) is int and 0 <= self.longest <= MAX_SIZE
         check(self, "longest", whole, f"an integer from 0 to {MAX_SIZE}")
+
+    @property
+    def facts(self) -> TaskFacts:
+        return TaskFacts(reads=self.input, longest=self.longest, begins=False, gives=len(self.classes))
 
 
 @dataclass(frozen=True)
@@ -225,8 +267,10 @@ class Language:
     def __post_init__(self) -> None:
         check(self, "input", isinstance(self.input, (Characters, Subwords)), "Characters or Subwords")
 
+    @property
+    def facts(self) -> TaskFacts:
+        return TaskFacts(reads=self.input, longest=0, begins=True, gives=self.input.size)
 
-def _check_vocabulary(owner: Words | Characters | Subwords) -> None:
-    words = owner.vocabulary
-    different = is_tuple(words, str) and 0 < len(words) == len(set(words)) and "" not in words
-    check(owner, "vocabulary", different, "a tuple of different words, none of them empty")
+
+Task: TypeAlias = Forecast | Classify | Language
+TASKS: tuple[type[Task], ...] = get_args(Task)

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from grus.errors import InputError
-from grus.export.agreement import count_ids, random_inputs
+from grus.export.agreement import random_inputs
 from grus.export.c99.files import Export
 from grus.export.c99.folder import write_folder
 from grus.model import Model
+from grus.spec.chains import count_ids
 
 __all__ = ["to_c99"]
 

@@ -6,22 +6,19 @@ import re
 import struct
 import textwrap
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grus import exact
-from grus.export.c99.fixed import Fixed
-from grus.export.c99.plan import Operation, plan
+from grus.export.agreement import Expected
+from grus.export.c99.base import Base
+from grus.export.c99.conversions import classes, vocabulary
+from grus.export.c99.plan import Operation
 from grus.export.c99.readme import readme
-from grus.export.c99.single import Single
-from grus.export.c99.tasks import classes, vocabulary
 from grus.export.c99.text import fill, numbers
 from grus.export.describe import describe
-from grus.model import Model
-from grus.quantized import Chain, to_integers
+from grus.quantized import to_integers
 
 __all__ = ["Export"]
 
@@ -44,38 +41,8 @@ PASS = {  # what a pass is given: its parameter, and what stands there in the ca
 C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
 
 
-@dataclass
-class Export:
-    """One export: ``files`` gives the name and bytes of all that is written.
-
-    ``examples`` [T, input_size] are what the self-test runs on.
-    """
-
-    model: Model
-    name: str
-    in_file: bool
-    examples: NDArray[np.float32]
-    version: str
-
-    def __post_init__(self) -> None:
-        self.fixed = self.model.spec.precision != "float32"
-        self.plan = plan(self.model.spec, self.model.arrays)
-        self.code: Single | Fixed = (Fixed if self.fixed else Single)(self.plan, self.model.arrays)
-        self.weights = self.code.weights()
-        self.padding = -sum(a.nbytes for a in self.weights.values()) % 4 if self.in_file else 0
-
-    @property
-    def weight_bytes(self) -> int:
-        return sum(a.nbytes for a in self.weights.values()) + (8 + self.padding if self.in_file else 0)
-
-    @property
-    def state_bytes(self) -> int:
-        return (2 if self.fixed else 4) * sum(self.plan.states.values()) or 1
-
-    @property
-    def work(self) -> int:
-        """Floats of work memory for each step of a run; C has no arrays of none."""
-        return max(1, self.plan.scratch)
+class Export(Base):
+    """``files`` gives the name and bytes of all that is written."""
 
     def files(self) -> dict[str, bytes]:
         texts = {
@@ -233,16 +200,14 @@ class Export:
             "begin": start if self.in_file else "",
             "w": "&weights, " if self.in_file else "",
         }
-        spec, arrays = self.model.spec, self.model.arrays
+        expected = Expected(self.model, x[:, None])
         if self.fixed:
             assert self.plan.output is not None
-            y = Chain(spec, arrays)(x[:, None], None, [], False)[:, 0]
+            y = expected.right[:, 0].astype(np.float32)
             return self.fill("test_fixed.c", expected=_rows(to_integers(y, self.plan.output)), **values)
-        right = exact.run(spec.blocks, arrays, x[:, None])[:, 0]
-        plain = exact.run(spec.blocks, arrays, x[:, None], dtype=np.float32)[:, 0]
-        allowed = 2 * np.abs(plain - right).max() + 2.0**-21 * max(1.0, np.abs(right).max())
         template = "test_whole.c" if self.plan.whole else "test_single.c"
-        return self.fill(template, expected=_rows(right.astype(np.float32)), allowed=float(allowed), **values)
+        right = expected.right[:, 0].astype(np.float32)
+        return self.fill(template, expected=_rows(right), allowed=expected.allowed, **values)
 
 
 def _rows(array: Array) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from grus.errors import assert_never
 from grus.quantized import exponents_after
 from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual, Spec
 
@@ -47,7 +48,7 @@ class Tensor:
 class Gru:
     """One direction of a layer; its arrays are ``{name}weight_ih_{layer}`` and so on, its state is ``h``.
 
-    layer: l0, l1, …, or l0_reverse for what runs from the last step to the first.
+    layer: l0, l1, …, or l0_reverse for what runs from the last step to the first (``reverse``).
     """
 
     block: GRU
@@ -55,57 +56,42 @@ class Gru:
     layer: str
     x: Tensor
     h: Tensor
+    reverse: bool = False
 
     @property
     def suffix(self) -> str:
         return f"{_identifier(self.name)}_{self.layer}"
 
+
+@dataclass(frozen=True)
+class _Named:
+    """Of the block whose arrays begin with ``name``."""
+
+    name: str
+    x: Tensor
+    y: Tensor
+
     @property
-    def reverse(self) -> bool:
-        return self.layer.endswith("_reverse")
+    def suffix(self) -> str:
+        return _identifier(self.name)
 
 
 @dataclass(frozen=True)
-class MatVec:
-    """A Linear block."""
-
+class MatVec(_Named):
     block: Linear
-    name: str
-    x: Tensor
-    y: Tensor
-
-    @property
-    def suffix(self) -> str:
-        return _identifier(self.name)
 
 
 @dataclass(frozen=True)
-class Gather:
-    """An Embedding block."""
-
+class Gather(_Named):
     block: Embedding
-    name: str
-    x: Tensor
-    y: Tensor
-
-    @property
-    def suffix(self) -> str:
-        return _identifier(self.name)
 
 
 @dataclass(frozen=True)
-class Pooling:
-    """A Pool block; its state is ``h``."""
+class Pooling(_Named):
+    """Its state is ``h``."""
 
     block: Pool
-    name: str
-    x: Tensor
     h: Tensor
-    y: Tensor
-
-    @property
-    def suffix(self) -> str:
-        return _identifier(self.name)
 
 
 @dataclass(frozen=True)
@@ -161,12 +147,17 @@ class Plan:
     def multiply_accumulates(self) -> int:
         total = 0
         for op in self.operations:
-            if isinstance(op, Gru):
-                total += 3 * op.h.size * (op.x.size + op.h.size)
-            if isinstance(op, MatVec):
-                total += op.x.size * op.y.size
-            if isinstance(op, Pooling):
-                total += op.block.attention_size * (op.block.size + 1)
+            match op:
+                case Gru():
+                    total += 3 * op.h.size * (op.x.size + op.h.size)
+                case MatVec():
+                    total += op.x.size * op.y.size
+                case Pooling():
+                    total += op.block.attention_size * (op.block.size + 1)
+                case Gather() | Activate() | Copy() | Add():
+                    pass
+                case _:
+                    assert_never(op)
         return total
 
 
@@ -175,8 +166,8 @@ def _identifier(name: str) -> str:
 
 
 def plan(spec: Spec, arrays: Mapping[str, NDArray[Any]]) -> Plan:
-    fixed = spec.precision != "float32"
-    planner = _Planner(arrays, fixed, any(name.endswith("_reverse") for name in arrays))
+    fixed = spec.format.integers
+    planner = _Planner(arrays, fixed, not spec.streams)
     before = arrays["input.exponent"].astype(np.int64) if fixed else None
     x = Tensor("x", 0, spec.input_size, before)
     planner.plan.output = planner.chain(spec.blocks, "", x, Tensor("y", 0, spec.output_size)).exponents
@@ -207,14 +198,14 @@ class _Planner:
                 return self.both_ways(block, name, x, y) if self.plan.whole else self.gru(block, name, x, y)
             case Linear():
                 y = self.take(block.output_size, exponents, y)
-                self.plan.operations.append(MatVec(block, name, x, y))
+                self.plan.operations.append(MatVec(name, x, y, block))
             case Embedding():
                 y = self.take(block.output_size, exponents, y)
-                self.plan.operations.append(Gather(block, name, x, y))
+                self.plan.operations.append(Gather(name, x, y, block))
             case Pool():
                 y = self.take(block.size, exponents, y)
                 h = self.state(f"p_{_identifier(name)}", block.state_size)
-                self.plan.operations.append(Pooling(block, name, x, h, y))
+                self.plan.operations.append(Pooling(name, x, y, block, h))
             case Activation():
                 y = self.take(block.size, exponents, y)
                 self.plan.operations.append(Activate(block.function, x, y))
@@ -231,6 +222,8 @@ class _Planner:
                 y = self.add(name, tuple(members), exponents, y, len(members))
                 for member in members:
                     self.release(member, x)
+            case _:
+                assert_never(block)
         return y
 
     def gru(self, block: GRU, name: str, x: Tensor, y: Tensor | None) -> Tensor:
@@ -249,9 +242,9 @@ class _Planner:
         for layer in range(block.num_layers):
             last = layer == block.num_layers - 1
             after, size = self.take(block.output_size, None, y if last else None), block.hidden_size
-            for index, suffix in enumerate((f"l{layer}", f"l{layer}_reverse")[: block.directions]):
-                h = self.state(f"h_{_identifier(name)}_{suffix}", size)
-                self.plan.operations.append(Gru(block, name, suffix, x, h))
+            for index, suffix in enumerate(block.suffixes(layer)):
+                h = self.state(f"h_{_identifier(name)}{suffix}", size)
+                self.plan.operations.append(Gru(block, name, suffix.removeprefix("_"), x, h, bool(index)))
                 self.plan.operations.append(Copy(h, after.part(index * size, (index + 1) * size)))
             if layer:
                 self.release(x)

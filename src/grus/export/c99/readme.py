@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from grus.export.c99.tasks import said, vocabulary
+from grus.errors import assert_never
+from grus.export.c99.base import Base
+from grus.export.c99.conversions import said, vocabulary
 from grus.export.c99.text import fill
 from grus.spec import Categorical, Classify, Forecast, Language, Task
-
-if TYPE_CHECKING:
-    from grus.export.c99.files import Export
 
 __all__ = ["readme"]
 
 
-def readme(export: Export) -> str:
+def readme(export: Base) -> str:
     spec, whole = export.model.spec, export.plan.whole
     kind = "int8 weights, 16-bit states and activations" if export.fixed else "float32"
     return fill(
@@ -42,20 +39,20 @@ def readme(export: Export) -> str:
     )
 
 
-def _files(export: Export) -> list[tuple[str, str]]:
+def _files(export: Base) -> list[tuple[str, str]]:
     more = [(f"{export.name}.bin", "the weights")] if export.in_file else []
     words = vocabulary(export.model.spec.task)
     return more if words is None else [*more, (f"{export.name}_vocab.txt", "the tokens, a line for each id")]
 
 
-def _memory(export: Export) -> str:
+def _memory(export: Base) -> str:
     if export.plan.whole:
         size = 4 * export.work
         return f"| RAM: work memory | {size:,} bytes a step of the sequence, given by the caller |"
     return f"| RAM: state | {export.state_bytes:,} bytes a stream ({sum(export.plan.states.values()):,} numbers) |"
 
 
-def _meaning(export: Export) -> str:
+def _meaning(export: Base) -> str:
     sizes = export.model.spec.input_size, export.model.spec.output_size
     if export.plan.whole:
         return (
@@ -68,7 +65,7 @@ def _meaning(export: Export) -> str:
     )
 
 
-def _usage(export: Export) -> str:
+def _usage(export: Base) -> str:
     name, big = export.name, export.name.upper()
     lines = [f"{name}_state state;"]
     if export.plan.whole:
@@ -89,7 +86,7 @@ def _usage(export: Export) -> str:
     return "\n".join(lines)
 
 
-def _range(export: Export) -> str:
+def _range(export: Base) -> str:
     """How large inputs may be where they are 16 bits."""
     if not export.fixed:
         return ""
@@ -102,15 +99,23 @@ def _range(export: Export) -> str:
     )
 
 
-def _task(task: Task | None, export: Export) -> str:
+def _task(task: Task | None, export: Base) -> str:
     """What lies before and after the network, in numbers where the spec has them."""
-    if task is None:
-        return (
-            "Nothing that Grus knows of: the model has no task, so that x and y are what it was trained on, in their "
-            "own units."
-        )
-    if isinstance(task, (Classify, Language)):
-        return said(task, export.name)
+    match task:
+        case None:
+            return (
+                "Nothing that Grus knows of: the model has no task, so that x and y are what it was trained on, in "
+                "their own units."
+            )
+        case Classify() | Language():
+            return said(task, export.name)
+        case Forecast():
+            return _forecast(task)
+        case _:
+            assert_never(task)
+
+
+def _forecast(task: Forecast) -> str:
     return fill(
         "README_forecast.md",
         scale="log y" if task.scale == "log" else "y",

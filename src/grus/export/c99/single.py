@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grus.errors import assert_never
 from grus.export.c99.plan import Activate, Add, Copy, Gather, Gru, MatVec, Operation, Plan, Pooling
 from grus.export.c99.text import fill, loops, used
 from grus.spec import GRU
@@ -29,37 +30,47 @@ class Single:
         """The members of the struct of weights: matrices transposed, biases that only meet in a sum added."""
         members: dict[str, Array] = {}
         for op in self.plan.operations:
-            if isinstance(op, Gru):
-                for letter, kind in (("W", "ih"), ("U", "hh")):
-                    members[f"{letter}_{op.suffix}"] = self.arrays[f"{op.name}weight_{kind}_{op.layer}"].T
-                if op.block.bias:
-                    b_i, b_h = (self.arrays[f"{op.name}bias_{kind}_{op.layer}"] for kind in ("ih", "hh"))
-                    members[f"b_{op.suffix}"] = _biases(op.block, b_i, b_h)
-            if isinstance(op, MatVec):
-                members[f"A_{op.suffix}"] = self.arrays[op.name + "weight"].T
-                if op.block.bias:
-                    members[f"b_{op.suffix}"] = self.arrays[op.name + "bias"]
-            if isinstance(op, Gather):
-                members[f"E_{op.suffix}"] = self.arrays[op.name + "weight"]
-            if isinstance(op, Pooling) and op.block.function == "attention":
-                members[f"A_{op.suffix}"] = self.arrays[op.name + "weight"].T
-                members |= {
-                    f"{letter}_{op.suffix}": self.arrays[op.name + n] for letter, n in (("b", "bias"), ("q", "query"))
-                }
+            match op:
+                case Gru():
+                    for letter, kind in (("W", "ih"), ("U", "hh")):
+                        members[f"{letter}_{op.suffix}"] = self.arrays[f"{op.name}weight_{kind}_{op.layer}"].T
+                    if op.block.bias:
+                        b_i, b_h = (self.arrays[f"{op.name}bias_{kind}_{op.layer}"] for kind in ("ih", "hh"))
+                        members[f"b_{op.suffix}"] = _biases(op.block, b_i, b_h)
+                case MatVec():
+                    members[f"A_{op.suffix}"] = self.arrays[op.name + "weight"].T
+                    if op.block.bias:
+                        members[f"b_{op.suffix}"] = self.arrays[op.name + "bias"]
+                case Gather():
+                    members[f"E_{op.suffix}"] = self.arrays[op.name + "weight"]
+                case Pooling():
+                    if op.block.function == "attention":
+                        members[f"A_{op.suffix}"] = self.arrays[op.name + "weight"].T
+                        for letter, n in (("b", "bias"), ("q", "query")):
+                            members[f"{letter}_{op.suffix}"] = self.arrays[op.name + n]
+                case Copy() | Activate() | Add():
+                    pass
+                case _:
+                    assert_never(op)
         return {name: np.ascontiguousarray(array, np.float32).reshape(-1) for name, array in members.items()}
 
     def functions(self) -> list[str]:
         """The static functions that the plan's operations call, each once."""
         found: dict[str, str] = {}
         for op in self.plan.operations:
-            if isinstance(op, Gru):
-                found[_name(op)] = _gru(op)
-            if isinstance(op, MatVec):
-                found[_name(op)] = _linear(op)
-            if isinstance(op, Gather):
-                found[_name(op)] = fill("single_embedding.c", function=_name(op), S=op.block.size, O=op.y.size)
-            if isinstance(op, Pooling):
-                found[_name(op)] = _pool(op)
+            match op:
+                case Gru():
+                    found[_name(op)] = _gru(op)
+                case MatVec():
+                    found[_name(op)] = _linear(op)
+                case Gather():
+                    found[_name(op)] = fill("single_embedding.c", function=_name(op), S=op.block.size, O=op.y.size)
+                case Pooling():
+                    found[_name(op)] = _pool(op)
+                case Copy() | Activate() | Add():
+                    pass
+                case _:
+                    assert_never(op)
         own = list(found.values())
         return [*used(fill("single_sigmoid.c"), "".join([*own, *self.statements()])), *own]
 
@@ -85,20 +96,22 @@ def _locals(op: Operation) -> int:
             return 4 * op.h.size
         case Pooling():
             return op.block.attention_size
-        case _:
+        case MatVec() | Gather() | Copy() | Activate() | Add():
             return 0
 
 
 def _name(op: Gru | MatVec | Gather | Pooling) -> str:
-    if isinstance(op, Gather):
-        return f"embedding_{op.block.size}_{op.y.size}"
-    if isinstance(op, Pooling):
-        attention = f"_{op.block.attention_size}" if op.block.attention_size else ""
-        return f"pool_{op.block.function}_{op.block.size}{attention}"
-    bias = "" if op.block.bias else "_no_bias"
-    if isinstance(op, MatVec):
-        return f"linear_{op.x.size}_{op.y.size}{bias}"
-    return f"gru_{op.x.size}_{op.h.size}_{'after' if op.block.reset_after else 'before'}{bias}"
+    match op:
+        case Gather():
+            return f"embedding_{op.block.size}_{op.y.size}"
+        case Pooling():
+            attention = f"_{op.block.attention_size}" if op.block.attention_size else ""
+            return f"pool_{op.block.function}_{op.block.size}{attention}"
+        case MatVec():
+            return f"linear_{op.x.size}_{op.y.size}{'' if op.block.bias else '_no_bias'}"
+        case Gru():
+            bias = "" if op.block.bias else "_no_bias"
+            return f"gru_{op.x.size}_{op.h.size}_{'after' if op.block.reset_after else 'before'}{bias}"
 
 
 def _start(bias: bool, *parts: tuple[str, str]) -> str:

@@ -80,6 +80,8 @@ def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str
             return read_npz(path)
         case ".txt":
             raise InputError(f"{os.fspath(path)} is one text: expected a table, or a folder of texts for each class")
+        case _:
+            pass  # a table
     found, lines = columns.read(path, expected=f"{names.text},{names.label}", encoding=encoding)
     table = _Table(os.fspath(path), found, lines)
     if not table.rows:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from grus.errors import InputError
 from grus.spec import GRU, Activation, Block, Bypass, Embedding, Linear, Mean, Pool, Residual
+from grus.spec.chains import last_to_look_back
 from grus.torch.gru import GRU as Layer
 from grus.torch.network.pool import Pool as PoolModule
 
@@ -71,8 +72,7 @@ class Chain(nn.ModuleList):
     def __init__(self, blocks: Sequence[Block], options: Regularisation, recurrent: Builder | None) -> None:
         super().__init__(_module(block, options, recurrent) for block in blocks)
         self.blocks = tuple(blocks)
-        looks_back = [index for index, block in enumerate(blocks) if _looks_back(block)]
-        self.last_recurrent = looks_back[-1] if looks_back else -1
+        self.last_recurrent = last_to_look_back(blocks)
 
     def run(self, x: Tensor, last: bool, lengths: Tensor | None) -> Tensor:
         if last and self.last_recurrent < 0:
@@ -248,16 +248,3 @@ def _module(block: Block, options: Regularisation, recurrent: Builder | None) ->
             return _Residual(block.blocks, options, recurrent)
         case Mean():
             return _Mean(block, options, recurrent)
-
-
-def _looks_back(block: Block) -> bool:
-    """Whether a step's output depends on the steps before."""
-    match block:
-        case GRU() | Pool():
-            return True
-        case Bypass() | Residual():
-            return any(map(_looks_back, block.blocks))
-        case Mean():
-            return any(_looks_back(inner) for member in block.members for inner in member)
-        case _:
-            return False

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from grus.errors import InputError
 from grus.model import Model
-from grus.spec import Block, Embedding, Linear, Spec, parameters
+from grus.spec import Block, Embedding, Linear, Spec
+from grus.spec.chains import streams
+from grus.spec.limits import refuse
 from grus.torch.network.modules import Builder, Chain, Regularisation
 
 __all__ = ["Network", "Regularisation", "from_model", "to_model"]
@@ -40,7 +42,7 @@ class Network(Chain):
         if regularisation is not None and dropout:
             raise InputError("dropout and regularisation are both given, expected one of them")
         super().__init__(blocks, regularisation or Regularisation(dropout=dropout), recurrent)
-        self.streams = not any("_reverse" in name for name in parameters(blocks))
+        self.streams = streams(blocks)
 
     def forward(self, x: Tensor, last: bool = False, *, lengths: Tensor | None = None) -> Tensor:
         """y [T, B, O] for x [T, B, I]; with ``last``, y [B, O] of each row's own last step.
@@ -67,7 +69,7 @@ class Network(Chain):
         if x.ndim != 3 or x.shape[2] != inputs:
             raise InputError(f"x has shape {tuple(x.shape)}, expected (T, B, {inputs})")
         if not self.streams:
-            raise InputError("the network has a bidirectional GRU, which reads whole sequences: it cannot be streamed")
+            refuse("train stream", Spec(self.blocks))
         return super().stream(x, state)
 
     def tie(self, embedding: int, linear: int) -> None:
@@ -112,8 +114,7 @@ def from_model(model: Model) -> Network:
 
     Raises InputError for a quantised model.
     """
-    if model.spec.precision != "float32":
-        raise InputError(f"the model is quantised ({model.spec.precision}): take the float32 model it was made of")
+    refuse("network", model.spec)
     network = Network(model.spec.blocks)
     network.load_state_dict({name: torch.tensor(array) for name, array in model.arrays.items()})
     return network

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from grus.export.c99.text import fill
-from grus.spec.task import Characters, Classify, Language, Series, Subwords, Words
+from grus.spec.task import Characters, Classify, Language, Series, Subwords, Task, Text, Words
 
 __all__ = ["classes", "said", "vocabulary"]
 
 
-def classes(task: object, name: str) -> str:
+def classes(task: Task | None, name: str) -> str:
     """What the header says of the task; nothing where there is none to be told."""
     lines = []
     if isinstance(task, Classify):
@@ -25,7 +25,7 @@ def classes(task: object, name: str) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def vocabulary(task: object) -> bytes | None:
+def vocabulary(task: Task | None) -> bytes | None:
     """The tokens a text model knows, one a line as JSON: line 1 is id 1."""
     text = _text(task)
     return None if text is None else "".join(json.dumps(token) + "\n" for token in text.vocabulary).encode()
@@ -42,7 +42,7 @@ def _series(series: Series) -> str:
     return "A step is one value of each channel, standardised; a missing value becomes 0.\n\n" + "\n".join(lines)
 
 
-def _tokens(task: Classify | Language, text: Words | Characters | Subwords, name: str) -> str:
+def _tokens(task: Classify | Language, text: Text, name: str) -> str:
     match text:
         case Words():
             kind = f"words and punctuation marks{', in lower case' if text.lower else ''}"
@@ -71,9 +71,9 @@ def _after(task: Classify | Language, name: str) -> str:
     )
 
 
-def _text(task: object) -> Words | Characters | Subwords | None:
-    given = task.input if isinstance(task, (Classify, Language)) else None
-    return given if isinstance(given, (Words, Characters, Subwords)) else None
+def _text(task: Task | None) -> Text | None:
+    reads = None if task is None else task.facts.reads
+    return None if isinstance(reads, Series) else reads
 
 
 def _string(text: str) -> str:

@@ -5,14 +5,12 @@ Source of the operators: https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from grus.export.onnx.nodes import Nodes
 from grus.spec import Pool
-
-if TYPE_CHECKING:
-    from grus.export.onnx import Graph
 
 __all__ = ["pool"]
 
@@ -23,7 +21,7 @@ STATE = {  # what a state [B, state_size] is made of, in its order; the first ha
 }
 
 
-def pool(graph: Graph, block: Pool, name: str, x: str) -> str:
+def pool(graph: Nodes, block: Pool, name: str, x: str) -> str:
     """The nodes of one Pool block; x is [T, B, size]. The scores of all steps come before the Scan, in one product."""
     before, after = graph.state(block.state_size)
     parts = STATE[block.function]
@@ -38,13 +36,13 @@ def pool(graph: Graph, block: Pool, name: str, x: str) -> str:
     return name
 
 
-def _split(graph: Graph, name: str, before: str, parts: tuple[str, ...], widths: tuple[int, ...]) -> list[str]:
+def _split(graph: Nodes, name: str, before: str, parts: tuple[str, ...], widths: tuple[int, ...]) -> list[str]:
     begin = [f"{name}.{part}_begin" for part in parts]
     graph.node("Split", [before, graph.constant(f"{name}.widths", np.array(widths))], *begin, axis=1)
     return begin
 
 
-def _zeros(graph: Graph, name: str, x: str, parts: tuple[str, ...], widths: tuple[int, ...]) -> list[str]:
+def _zeros(graph: Nodes, name: str, x: str, parts: tuple[str, ...], widths: tuple[int, ...]) -> list[str]:
     batch = graph.constant("place_of_batch", np.array([1]))
     rows = graph.node("Gather", [graph.node("Shape", [x], f"{name}.shape"), batch], f"{name}.batch")
     begin = []
@@ -55,9 +53,9 @@ def _zeros(graph: Graph, name: str, x: str, parts: tuple[str, ...], widths: tupl
     return begin
 
 
-def _scores(graph: Graph, name: str, x: str) -> str:
+def _scores(graph: Nodes, name: str, x: str) -> str:
     """q . tanh(A x + b), [T, B, 1]."""
-    arrays = graph.model.arrays
+    arrays = graph.arrays
     weight = graph.constant(f"{name}.weight", arrays[f"{name}.weight"].T)
     product = graph.node("MatMul", [x, weight], f"{name}.product")
     bias = graph.constant(f"{name}.bias", arrays[f"{name}.bias"])
@@ -66,7 +64,7 @@ def _scores(graph: Graph, name: str, x: str) -> str:
     return graph.node("MatMul", [hidden, query], f"{name}.score")
 
 
-def _body(graph: Graph, block: Pool, name: str, state: dict[str, int]) -> Any:
+def _body(graph: Nodes, block: Pool, name: str, state: dict[str, int]) -> Any:
     """The graph of one step: the parts of the state and what is pooled to the parts after it and y."""
     from onnx import TensorProto, helper
 
