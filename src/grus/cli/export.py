@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grus.cli import shared
+from grus.cli.forecast import data as forecast_data
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,14 +46,8 @@ STEPS = 96  # the last of each
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "export",
-        help="a model as ONNX, C99, or weights of PyTorch or Keras",
-        description="Write a model as something else that runs, and compare it with the model.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
+    what = "Write a model as something else that runs, and compare it with the model."
+    parser = shared.verb(verbs, "export", run, "a model as ONNX, C99, or weights of PyTorch or Keras", what, EPILOG)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
     parser.add_argument("--to", choices=("onnx", "c", "torch", "keras"), required=True, help="what to write")
     parser.add_argument(
@@ -69,7 +64,7 @@ def add(verbs: Any) -> None:
         "--calibrate", type=Path, metavar="FILE", help="inputs that say how large numbers are, for --int8"
     )
     group.add_argument("--int8-model", type=Path, metavar="MODEL", help="also write the quantised model")
-    shared.add_columns(parser)
+    forecast_data.add_columns(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -193,6 +188,6 @@ def _features(model: Model, path: Path, options: argparse.Namespace) -> NDArray[
     from grus.tasks.forecast.windows import Windows
 
     task = task_of(model)
-    panel = panel_for(task, shared.read_table(path, options), None)
+    panel = panel_for(task, forecast_data.read(path, options), None)
     chosen = np.arange(0, len(panel.ids), max(1, -(-len(panel.ids) // SERIES)))
     return Windows(panel, task).features(chosen, panel.steps, min(STEPS, task.window, panel.steps))

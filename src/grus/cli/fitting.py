@@ -1,29 +1,35 @@
-"""What every ``fit`` verb does around its training: its options, its files, and what an early end leaves."""
+"""What every ``fit`` verb does around its task: its options, its files, its training, and what an early end leaves."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grus.cli import options as settings
 from grus.cli import shared
 from grus.errors import InputError
 from grus.files import write_whole
 from grus.tasks import pictures
+from grus.tasks.options import Options
 
 if TYPE_CHECKING:
     from grus.model import Model
+    from grus.tasks.fitted import Fitted
     from grus.training.metrics import Metrics
 
-__all__ = ["Files", "add", "ending", "is_first", "open_metrics", "resumes", "use_torch"]
+__all__ = ["Files", "add", "is_first", "train", "use_torch"]
 
 
-def add(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
-    """The options that do not belong to a task."""
+def add(parser: argparse.ArgumentParser, kind: type[Options], *, device: bool = True) -> None:
+    """The options of every fit, and those of a task's settings."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
+    settings.add(parser, kind)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
     parser.add_argument("--history", type=Path, metavar="FILE", help="write loss and validation by step, as JSON")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of loss and validation by step")
@@ -35,6 +41,29 @@ def add(parser: argparse.ArgumentParser, *, device: bool = True) -> None:
             "--device", choices=("cpu", "cuda"), default="cpu", help="what to compute on (default: %(default)s)"
         )
     shared.add_threads(parser)
+
+
+def train(
+    files: Files, fit: Callable[..., Fitted], data: Any, chosen: Options, told: Callable[[Fitted, str], str]
+) -> Fitted:
+    """A task's ``fit`` of the data as its settings say, after :func:`use_torch`: its files are written, and a summary
+    is printed, of what ``told`` says beside the time that the fit took.
+    """
+    from grus.training import distributed
+
+    options = files.options
+    device = {"device": options.device} if "device" in options else {}
+    distributed.start(**device)
+    resume, metrics, begin = resumes(files), open_metrics(options), time.perf_counter()
+    around: dict[str, Any] = {"progress": not options.quiet, "checkpoint": files.checkpoint, "resume": resume}
+    with ending(files):
+        fitted = fit(data, chosen, metrics=metrics, **around, **device)
+    took = f"{time.perf_counter() - begin:.0f} s" + " after the resume" * resume
+    if is_first():
+        files.write(fitted.model, fitted.history)
+        if not options.quiet:
+            print(f"{files.output}: {fitted.model.num_parameters:,} weights, {told(fitted, took)}", flush=True)
+    return fitted
 
 
 class Files:

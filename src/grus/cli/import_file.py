@@ -33,14 +33,8 @@ READABLE = (".keras", ".onnx", *REFUSED)  # and .safetensors: what is of another
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "import",
-        help="read the GRUs in a file of PyTorch, Keras or ONNX",
-        description="Turn the GRUs in a .safetensors, .keras or .onnx file into a model file, lossless or not at all.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
+    what = "Turn the GRUs in a .safetensors, .keras or .onnx file into a model file, lossless or not at all."
+    parser = shared.verb(verbs, "import", run, "read the GRUs in a file of PyTorch, Keras or ONNX", what, EPILOG)
     parser.add_argument("file", type=Path, metavar="FILE", help="a .safetensors, .keras or .onnx file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
     parser.add_argument("--prefix", metavar="P", help="of a state_dict: the GRU whose names begin so (encoder.gru)")

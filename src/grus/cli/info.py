@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grus.cli import shared
+
 if TYPE_CHECKING:
     from grus.model import Model
 
@@ -19,14 +21,10 @@ the spec and every weight: equal models have equal hashes, on any machine; saved
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "info",
-        help="what a model file holds: blocks, sizes, cost of a step, hash",
-        description="Say what a model file holds and what it costs to run.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    what = "Say what a model file holds and what it costs to run."
+    parser = shared.verb(
+        verbs, "info", run, "what a model file holds: blocks, sizes, cost of a step, hash", what, EPILOG
     )
-    parser.set_defaults(run=run)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
 
 

@@ -9,27 +9,25 @@ from grus.errors import InputError
 
 __all__ = ["flags", "told"]
 
-# What the command line has another name for or says the other way round, and the value of the option it is.
-OTHERS = {
-    "num_layers": ("layers", "--layers"),
-    "bidirectional=False": ("forward", "--forward"),
-    "lower is False": ("case", "--case is given"),
-    "lower": ("case", "--case"),
-    "refit is True": ("refit", "--refit is given"),
-    "output dropout": ("dropout", "--dropout"),
-    "input dropout": ("input_dropout", "--input-dropout"),
-    "recurrent dropout": ("recurrent_dropout", "--recurrent-dropout"),
-    "word dropout": ("word_dropout", "--word-dropout"),
-    "weight dropout": ("weight_drop", "--weight-drop"),
-}
 QUOTED = re.compile(r"((?<!\w)'[^']*'(?!\w))")  # not from an apostrophe on
 OPTION = re.compile(r"--[a-z-]+")
 
 
 def flags(parser: argparse.ArgumentParser) -> dict[str, str]:
-    """The options of a command by the names of their values: ``{"hidden_size": "--hidden-size", …}``."""
-    long = ((a.dest, [option for option in a.option_strings if option.startswith("--")]) for a in parser._actions)
-    return {dest: options[0] for dest, options in long if options}
+    """The options of a command by the names of their values: ``{"hidden_size": "--hidden-size", …}``.
+
+    One without a value is there by what it sets, too: ``{"lower is False": "--case is given", …}``.
+    """
+    found: dict[str, str] = {}
+    for action in parser._actions:
+        long = [option for option in action.option_strings if option.startswith("--")]
+        if long:
+            called = getattr(action, "called", action.dest)
+            found |= {action.dest: long[0], called: long[0]}
+            if isinstance(action, argparse._StoreConstAction):
+                found[f"{called}={action.const!r}"] = long[0]
+                found[f"{called} is {action.const!r}"] = f"{long[0]} is given"
+    return found
 
 
 def told(error: InputError, options: argparse.Namespace | None) -> str:
@@ -39,17 +37,14 @@ def told(error: InputError, options: argparse.Namespace | None) -> str:
     ``out``: elsewhere it may be a common word. What stands in quotes, or is part of a path, stays as it is.
     """
     known: dict[str, str] = getattr(options, "flags", {})
-    instead = {name: known[name] for name in error.parameters if name in known}
-    for words, (dest, option) in OTHERS.items():
-        if dest in known and words.startswith(error.parameters):
-            instead[words] = option
+    instead = {words: option for words, option in known.items() if re.split("=| is ", words)[0] in error.parameters}
     message = str(error)
     if not instead:
         return message
     ordered = sorted(instead, key=len, reverse=True)
     every, long = ("|".join(map(re.escape, names)) for names in (ordered, [n for n in ordered if not n.isalpha()]))
     # prefix= alone loses its sign, prefix=a and prefix='a' have a space for it
-    after = rf"(?:{every})(?=$|=| is | names | out\b)|(?:{long or '(?!)'})(?![\w./-])"
+    after = rf"(?:{long or '(?!)'})(?![\w./-])|(?:{every})(?=$|=| is | names | out\b)"
     pattern = re.compile(rf"(^(?:{every})(?![\w./-])|(?<![\w./-])(?:{after}))(?:=(?=[,;) ])|(=))?")
     parts = QUOTED.split(message)
     begin, *rest = (pattern.sub(lambda found: instead[found[1]] + " " * bool(found[2]), part) for part in parts[::2])

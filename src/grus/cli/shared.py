@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from grus.errors import InputError
+from grus.files import write_whole
 from grus.tasks.columns import STDIN
 
-if TYPE_CHECKING:
-    from grus.tasks.forecast.table import Table
-
 __all__ = [
-    "add_columns",
+    "add_data",
+    "add_model",
+    "add_report",
     "add_threads",
     "check_output",
     "count",
@@ -25,16 +25,39 @@ __all__ = [
     "names",
     "natural",
     "positive",
-    "read_table",
     "set_threads",
+    "tell",
+    "verb",
 ]
 
 
-def add_columns(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("columns of the table")
-    group.add_argument("--id-col", default="unique_id", metavar="NAME", help="which series (default: %(default)s)")
-    group.add_argument("--time-col", default="ds", metavar="NAME", help="when (default: %(default)s)")
-    group.add_argument("--target-col", default="y", metavar="NAME", help="what to forecast (default: %(default)s)")
+def verb(
+    verbs: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str, epilog: str
+) -> Any:
+    """The parser of a command that ``run`` runs."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = verbs.add_parser(name, help=help, description=description, epilog=epilog, formatter_class=raw)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser, task: str) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help=f"a model file of grus {task} fit")
+
+
+def add_data(parser: argparse.ArgumentParser, help: str, **more: Any) -> None:
+    parser.add_argument("data", type=data, help=help, **({"metavar": "DATA"} | more))
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
+
+
+def tell(report: Any, path: Path | None) -> None:
+    """Print a report, and write it to the file that :func:`add_report` asks for."""
+    if path is not None:
+        write_whole(path, (report.to_json() + "\n").encode())
+    print(report)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -86,14 +109,6 @@ def set_threads(threads: int | None) -> None:
         from grus.runtime.kernels import set_num_threads
 
         set_num_threads(threads)
-
-
-def read_table(path: Path, options: argparse.Namespace, *, target: bool = True) -> Table:
-    """The table in a file, its columns named by the options of :func:`add_columns`."""
-    from grus.tasks.forecast.table import Table
-
-    columns = {"id_col": options.id_col, "time_col": options.time_col, "target_col": options.target_col}
-    return Table.read(path, target=target, **columns)
 
 
 def check_output(option: str, path: Path | None, *inputs: Path | None, suffixes: Sequence[str] = ()) -> None:

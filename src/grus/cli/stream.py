@@ -30,14 +30,8 @@ writes is id n), not the text.
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "stream",
-        help="run a model on lines of numbers, each answered at once",
-        description="Read steps from standard input and answer each at once, in constant memory.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
+    what = "Read steps from standard input and answer each at once, in constant memory."
+    parser = shared.verb(verbs, "stream", run, "run a model on lines of numbers, each answered at once", what, EPILOG)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
     parser.add_argument(
         "--state", type=Path, metavar="FILE", help="begin with the state in it, and keep the last there"

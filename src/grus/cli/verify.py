@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from grus.cli import shared
+
 EPILOG = """\
 examples:
   grus verify model.safetensors model.onnx
@@ -19,14 +21,10 @@ run: a folder of C is compiled and executed.
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "verify",
-        help="run an exported file or folder beside the model it was made of",
-        description="Run an export beside its model on random inputs, and compare.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    what = "Run an export beside its model on random inputs, and compare."
+    parser = shared.verb(
+        verbs, "verify", run, "run an exported file or folder beside the model it was made of", what, EPILOG
     )
-    parser.set_defaults(run=run)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
     parser.add_argument("exported", type=Path, metavar="EXPORTED", help="what grus export wrote")
     parser.add_argument(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from grus.model import Model
     from grus.tasks.classify.examples import Examples
 
-__all__ = ["DATA", "FORMATS", "add_data", "add_longest", "read", "reading"]
+__all__ = ["DATA", "FORMATS", "add_columns", "add_longest", "read", "reading"]
 
 DATA = "a table (.csv, .parquet, .jsonl), a folder, .ts or .npz"
 FORMATS = """\
@@ -26,7 +26,7 @@ data:
 """
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
+def add_columns(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the data")
     for option, default, what in (
         ("--text-col", "text", "the text"),
@@ -64,7 +64,7 @@ def reading(model: Model, options: argparse.Namespace) -> Model:
 
 
 def read(path: Path, options: argparse.Namespace) -> Examples:
-    """The examples in a file or folder, as the options of :func:`add_data` say."""
+    """The examples in a file or folder, as the options of :func:`add_columns` say."""
     from grus.tasks.classify import files
 
     names = files.Names(

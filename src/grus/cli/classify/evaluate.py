@@ -26,21 +26,17 @@ class; for texts TF-IDF with logistic regression; for series the nearest neighbo
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "evaluate",
-        help="compare a model's classes with the true ones, and with baselines",
-        description="Compare a model's classes with the true ones, and put its errors beside those of baselines.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    what = "Compare a model's classes with the true ones, and put its errors beside those of baselines."
+    parser = shared.verb(
+        verbs, "evaluate", run, "compare a model's classes with the true ones, and with baselines", what, EPILOG
     )
-    parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus classify fit")
-    parser.add_argument("data", type=shared.data, metavar="DATA", help=f"{classify_data.DATA}, with labels")
+    shared.add_model(parser, "classify")
+    shared.add_data(parser, f"{classify_data.DATA}, with labels")
     parser.add_argument("--train", type=shared.data, metavar="DATA", help="what baselines learn from")
-    parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
+    shared.add_report(parser)
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of which classes are taken for which")
     classify_data.add_longest(parser)
-    classify_data.add_data(parser)
+    classify_data.add_columns(parser)
     shared.add_threads(parser)
 
 
@@ -60,9 +56,7 @@ def run(options: argparse.Namespace) -> int:
         pictures.check_confusion(len(task_of(model).classes))
     train = None if options.train is None else classify_data.read(options.train, options)
     report = evaluate(model, data, train)
-    if options.output is not None:
-        write_whole(options.output, (report.to_json() + "\n").encode())
-    print(report)
+    shared.tell(report, options.output)
     if options.plot is not None:
         accuracy = f"{options.model.name}: accuracy {report['GRU']['accuracy']:.4f}"
         picture = pictures.confusion([row["class"] for row in report.classes], report.confusion, accuracy)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from grus.cli import shared
-from grus.files import write_whole
+from grus.cli.forecast import data as forecast_data
 
 EPILOG = """\
 examples:
@@ -20,16 +19,12 @@ saw, train it on older rows than it is evaluated on, or use: grus forecast fit -
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "evaluate",
-        help="compare a model's forecasts with what happened, and with naive forecasts",
-        description="Hide the end of every series, forecast it, and put the errors beside those of naive forecasts.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    what = "Hide the end of every series, forecast it, and put the errors beside those of naive forecasts."
+    parser = shared.verb(
+        verbs, "evaluate", run, "compare a model's forecasts with what happened, and with naive forecasts", what, EPILOG
     )
-    parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus forecast fit")
-    parser.add_argument("data", type=shared.data, metavar="DATA", help="a CSV or Parquet file, - for standard input")
+    shared.add_model(parser, "forecast")
+    shared.add_data(parser, forecast_data.DATA)
     parser.add_argument(
         "--windows",
         type=shared.positive,
@@ -37,8 +32,8 @@ def add(verbs: Any) -> None:
         metavar="K",
         help="how many horizons to hide, one before the other (default: %(default)s)",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
-    shared.add_columns(parser)
+    shared.add_report(parser)
+    forecast_data.add_columns(parser)
     shared.add_threads(parser)
 
 
@@ -49,8 +44,6 @@ def run(options: argparse.Namespace) -> int:
     from grus.tasks.forecast.evaluate import evaluate
 
     shared.set_threads(options.threads)
-    report = evaluate(load(options.model), shared.read_table(options.data, options), windows=options.windows)
-    if options.output is not None:
-        write_whole(options.output, (report.to_json() + "\n").encode())
-    print(report)
+    report = evaluate(load(options.model), forecast_data.read(options.data, options), windows=options.windows)
+    shared.tell(report, options.output)
     return 0

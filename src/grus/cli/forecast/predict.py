@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from grus.cli import shared
+from grus.cli.forecast import data as forecast_data
 from grus.errors import InputError
 from grus.files import write_whole
 
@@ -21,23 +22,17 @@ The output has the columns unique_id, ds and one for each quantile: q0.1, q0.5, 
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "predict",
-        help="forecast what follows the end of every series",
-        description="Forecast what follows the end of every series of a table.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus forecast fit")
-    parser.add_argument("data", type=shared.data, metavar="DATA", help="a CSV or Parquet file, - for standard input")
+    what = "Forecast what follows the end of every series of a table."
+    parser = shared.verb(verbs, "predict", run, "forecast what follows the end of every series", what, EPILOG)
+    shared.add_model(parser, "forecast")
+    shared.add_data(parser, forecast_data.DATA)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the CSV or Parquet to write")
     parser.add_argument(
         "--future-data", type=shared.data, metavar="FILE", help="the future covariates over the horizon"
     )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of a few series and their forecasts")
     parser.add_argument("--plot-ids", type=shared.names, metavar="ID,…", help="the series in it (default: six of them)")
-    shared.add_columns(parser)
+    forecast_data.add_columns(parser)
     shared.add_threads(parser)
 
 
@@ -57,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
 
     shared.set_threads(options.threads)
     model = load(options.model)
-    table = shared.read_table(options.data, options)
-    future = None if options.future_data is None else shared.read_table(options.future_data, options, target=False)
+    table = forecast_data.read(options.data, options)
+    future = None if options.future_data is None else forecast_data.read(options.future_data, options, target=False)
     forecast = predict(model, table, future)
     picture = None
     if options.plot is not None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from grus.cli import shared
-from grus.files import write_whole
+
+TEXT = "text files, read one after the other"
 
 EPILOG = """\
 examples:
@@ -20,18 +21,12 @@ grus language fit held out at the end of its text it evaluates itself.
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "evaluate",
-        help="bits per character of a text, beside an n-gram model and xz",
-        description="Predict every character of a text from those before it, and tell in bits how well that went.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    what = "Predict every character of a text from those before it, and tell in bits how well that went."
+    parser = shared.verb(
+        verbs, "evaluate", run, "bits per character of a text, beside an n-gram model and xz", what, EPILOG
     )
-    parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus language fit")
-    parser.add_argument(
-        "data", type=shared.data, nargs="+", metavar="TEXT", help="text files, read one after the other"
-    )
+    shared.add_model(parser, "language")
+    shared.add_data(parser, TEXT, nargs="+", metavar="TEXT")
     parser.add_argument(
         "--train",
         type=Path,
@@ -40,7 +35,7 @@ def add(verbs: Any) -> None:
         help="what the model was trained on: the table then has what an n-gram model and xz make of it",
     )
     add_encoding(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the report as JSON")
+    shared.add_report(parser)
     shared.add_threads(parser)
 
 
@@ -60,7 +55,5 @@ def run(options: argparse.Namespace) -> int:
     text = as_text(options.data, options.encoding)
     train = None if options.train is None else as_text(options.train, options.encoding)
     report = evaluate(load(options.model), text, train)
-    if options.output is not None:
-        write_whole(options.output, (report.to_json() + "\n").encode())
-    print(report)
+    shared.tell(report, options.output)
     return 0

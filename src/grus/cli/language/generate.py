@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from grus.cli import shared
@@ -20,15 +19,8 @@ likeliest every time; above 1 it dares more. Equal seeds give equal texts.
 
 
 def add(verbs: Any) -> None:
-    parser = verbs.add_parser(
-        "generate",
-        help="write on from a prompt",
-        description="Continue a text, piece by piece.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a model file of grus language fit")
+    parser = shared.verb(verbs, "generate", run, "write on from a prompt", "Continue a text, piece by piece.", EPILOG)
+    shared.add_model(parser, "language")
     parser.add_argument("--prompt", default="", metavar="TEXT", help="how the text begins (default: with nothing)")
     parser.add_argument(
         "--length",
