@@ -7,8 +7,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint c
 EDITABLE := --no-build-isolation --config-settings=cmake.define.GRUS_WERROR=ON --editable
 # aeon asks for a numba older than NumPy 2.4 needs; with a newer one it runs, as the tests show
 AEON = $(PIP) numba Deprecated scikit-learn pandas && $(PIP) --no-deps aeon
-NATIVE := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/isa/*)
-CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.cpp)
+NATIVE := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/*/*)
+CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.inl csrc/*/*.cpp)
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test sanitize accuracy bench lint format wheel clean

@@ -32,8 +32,8 @@ struct gru_weights {
     int64_t I, H;
     int reset_after;  // 1: n = tanh(W_n x + b_in + r (U_n h + b_hn));  0: n = tanh(W_n x + b_in + U_n (r h) + b_hn)
     const float *weight_ih, *weight_hh, *bias_ih, *bias_hh;
-    const float *gain_hh;  // [3H] where the recurrent products are normalised (norm.inl), else null. Then x is already
-                           // W x + b_i: I is 3H, weight_ih and bias_ih are null
+    const float *gain_hh;  // [3H] where the recurrent products are normalised (normalise/), else null. Then x is
+                           // already W x + b_i: I is 3H, weight_ih and bias_ih are null
 };
 
 // The same weights in the order in which the tiles read them. A panel is one tile's weights, [K][gates][V].

@@ -5,7 +5,7 @@
 
 #include "gru.h"
 
-// Whether a gain normalises the recurrent products (norm.inl).
+// Whether a gain normalises the recurrent products (normalise/).
 static inline bool normalises(const gru_packed &w) { return w.gain != nullptr; }
 
 // Whether x is W x + b_i already, of 3H values.
@@ -14,7 +14,7 @@ static inline bool takes_projected(const gru_packed &w) { return normalises(w); 
 // Whether steps may begin with other states than the last ones as they are.
 static inline bool copies_states(const gru_extras &more) { return more.marks || more.drop; }
 
-// The slots of a row of `gru_backward::slots`, each of HP floats; what they hold: step_back.inl, norm_back.inl. Behind
+// The slots of a row of `gru_backward::slots`, each of HP floats; what they hold: backward/chunk.inl. Behind
 // those of normalised products are two scales in V floats.
 enum { DN, DR, DZ, DU, KEEP, PLAIN_SLOTS, UNIT_R = PLAIN_SLOTS, UNIT_Z, UNIT_N, RAW_R, RAW_Z, RAW_N, SCALES };
 

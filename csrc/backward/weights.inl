@@ -4,16 +4,16 @@ namespace {
 
 // dx = [dn, dr, dz] W for the steps [begin, end) of the chunk and rows of the batch [b0, b1). Where x is projected
 // already it is [dr, dz, dn].
-void input_gradient(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
-    const gru_packed *w = c.w;
+template <class Weight>
+void input_gradient(const chunk<Weight> &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
+    packed<Weight> w = c.w;
     const gru_backward *f = c.f;
-    int64_t K = 3 * w->HP;
     runs(begin, end, b0, b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
         const float *gates = c.row(s, b);
         int64_t gates_row = along_t ? f->B * c.row_size() : c.row_size();
         float *dx = f->dx + c.t(s) * f->dx_t + b * f->dx_b;
         int64_t dx_row = along_t ? (f->reverse ? -f->dx_t : f->dx_t) : f->dx_b;
-        if (takes_projected(*w)) {
+        if (takes_projected(*w.all)) {
             const int order[3] = {DR, DZ, DN};
             for (int64_t row = 0; row < rows; row++)
                 for (int64_t unit = 0; unit < w->H; unit += V)
@@ -22,15 +22,13 @@ void input_gradient(const walk &c, int64_t begin, int64_t end, int64_t b0, int64
                                    load(gates + row * gates_row + order[g] * w->HP + unit), w->H - unit);
             return;
         }
-        cover<1>(rows, 0, tiles(w->I), [&](auto R, auto P, int64_t row, int64_t j) {
+        w.Wt().cover(rows, 0, tiles(w->I), [&](auto R, auto P, int64_t row, int64_t j) {
             vec sums[R.value][P.value];
-            for (int r = 0; r < R.value; r++)
-                for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
+            clear(sums);
             bool idle = true;
             for (int r = 0; r < R.value; r++)
                 idle = idle && c.skipped(along_t ? s + row + r : s, along_t ? b : b + row + r);
-            if (!idle)
-                dot<R.value, P.value, 1>(sums, gates + row * gates_row, gates_row, 1, w->Wt + j * K * V, K * V, K);
+            if (!idle) w.Wt().dot(sums, j, gates + row * gates_row, gates_row);
             for (int r = 0; r < R.value; r++)
                 for (int p = 0; p < P.value; p++) {
                     float *to = dx + (row + r) * dx_row + (j + p) * V;
@@ -47,13 +45,15 @@ struct operands {
     int64_t rows;
 };
 
-GRUS_INLINE operands operands_of(const walk &c) {
+template <class Weight>
+GRUS_INLINE operands operands_of(const chunk<Weight> &c) {
     const gru_backward *f = c.f;
     return {f->operand_x, f->operand_h, c.w->reset_after ? f->operand_h : f->operand_rh, c.steps * f->B};
 }
 
-void gather(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
-    const gru_packed *w = c.w;
+template <class Weight>
+void gather(const chunk<Weight> &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
+    const gru_packed *w = c.w.all;
     operands to = operands_of(c);
     chunk_runs(c, begin, end, b0, b1, [&](const run &q) {
         for (int64_t i = 0; i < q.rows; i++) {
@@ -64,38 +64,35 @@ void gather(const walk &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
                 store(to.x + (j * to.rows + row) * V, skipped ? splat(0.0f) : x);
             }
             for (int64_t j = 0; j < tiles(w->H); j++) {
-                vec h = load_some(q.seen + i * q.h_row + j * V, w->H - j * V);
+                vec h = q.seen_units(i, j * V);
                 store(to.h + (j * to.rows + row) * V, h);
-                if (!w->reset_after)
-                    store(to.rh + (j * to.rows + row) * V,
-                          mul(h, load(q.gates + i * q.gates_row + DU * w->HP + j * V)));
+                if (!w->reset_after) store(to.rh + (j * to.rows + row) * V, mul(h, load(q.at(i, j * V).r())));
             }
         }
     });
 }
 
 // out[m, :] (+)= Σ_rows gates[row, slot, m] * panels[row, :] for units m0 to m1 - 1; a chunk's sum is added as a whole
-void outer(const walk &c, int slot, int64_t m0, int64_t m1, const float *panel, int64_t rows, float *out, int64_t n,
-           bool fresh) {
+template <class Weight>
+void outer(const chunk<Weight> &c, int slot, int64_t m0, int64_t m1, panels<float32, 1> right, float *out, int64_t n) {
     const float *a = c.f->slots + slot * c.w->HP + m0;
     out += m0 * n;
-    cover<1>(m1 - m0, 0, tiles(n), [&](auto R, auto P, int64_t m, int64_t j) {
+    right.cover(m1 - m0, 0, tiles(n), [&](auto R, auto P, int64_t m, int64_t j) {
         vec sums[R.value][P.value];
-        for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) sums[r][p] = splat(0.0f);
-        dot<R.value, P.value, 1>(sums, a + m, 1, c.row_size(), panel + j * rows * V, rows * V, rows);
+        clear(sums);
+        right.dot(sums, j, a + m, 1, c.row_size());
         for (int r = 0; r < R.value; r++)
             for (int p = 0; p < P.value; p++) {
                 float *at = out + (m + r) * n + (j + p) * V;
                 int64_t left = n - (j + p) * V;
-                store_some(at, fresh ? sums[r][p] : add(load_some(at, left), sums[r][p]), left);
+                store_some(at, c.first ? sums[r][p] : add(load_some(at, left), sums[r][p]), left);
             }
     });
 }
 
 // out[m] (+)= Σ_rows of a slot, or of the product of two
-template <class F>
-void column_sums(const walk &c, int64_t m0, int64_t m1, int64_t rows, float *out, bool fresh, F at) {
+template <class Weight, class F>
+void column_sums(const chunk<Weight> &c, int64_t m0, int64_t m1, int64_t rows, float *out, F at) {
     for (int64_t m = m0; m < m1; m += V) {
         vec sum = splat(0.0f);
         for (int64_t first = 0; first < rows; first += BLOCK) {  // as in dot
@@ -104,11 +101,12 @@ void column_sums(const walk &c, int64_t m0, int64_t m1, int64_t rows, float *out
                 block = add(block, at(c.f->slots + row * c.row_size() + m, m1 - m));
             sum = add(sum, block);
         }
-        store_some(out + m, fresh ? sum : add(load_some(out + m, m1 - m), sum), m1 - m);
+        store_some(out + m, c.first ? sum : add(load_some(out + m, m1 - m), sum), m1 - m);
     }
 }
 
-void weight_gradients(const walk &c, int64_t m0, int64_t m1, bool fresh) {
+template <class Weight>
+void weight_gradients(const chunk<Weight> &c, int64_t m0, int64_t m1) {
     const gru_backward *f = c.f;
     int64_t H = c.w->H, HP = c.w->HP, I = c.w->I;
     operands from = operands_of(c);
@@ -117,18 +115,18 @@ void weight_gradients(const walk &c, int64_t m0, int64_t m1, bool fresh) {
     const int raw[3] = {RAW_R, RAW_Z, RAW_N}, unit[3] = {UNIT_R, UNIT_Z, UNIT_N};
     for (int g = 0; g < 3; g++) {
         auto sums = [&](int slot, float *out) {
-            column_sums(c, m0, m1, from.rows, out + g * H, fresh,
+            column_sums(c, m0, m1, from.rows, out + g * H,
                         [=](const float *row, int64_t left) { return load_some(row + slot * HP, left); });
         };
         const float *h = g == 2 ? from.rh : from.h;
-        outer(c, normalises(*c.w) ? raw[g] : by_state[g], m0, m1, h, from.rows, f->dU + g * H * H, H, fresh);
+        outer(c, normalises(*c.w.all) ? raw[g] : by_state[g], m0, m1, {h, from.rows}, f->dU + g * H * H, H);
         sums(by_state[g], f->db_h);
-        if (normalises(*c.w)) {
-            column_sums(c, m0, m1, from.rows, f->dgain + g * H, fresh, [=](const float *row, int64_t left) {
+        if (normalises(*c.w.all)) {
+            column_sums(c, m0, m1, from.rows, f->dgain + g * H, [=](const float *row, int64_t left) {
                 return mul(load_some(row + by_state[g] * HP, left), load_some(row + unit[g] * HP, left));
             });
         } else {
-            outer(c, by_input[g], m0, m1, from.x, from.rows, f->dW + g * H * I, I, fresh);
+            outer(c, by_input[g], m0, m1, {from.x, from.rows}, f->dW + g * H * I, I);
             sums(by_input[g], f->db_i);
         }
     }
