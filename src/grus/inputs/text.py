@@ -23,6 +23,7 @@ from grus.errors import InputError
 from grus.spec.task import Characters, Subwords, Text, Words
 
 __all__ = [
+    "as_unicode",
     "decode",
     "encode",
     "encode_tokens",
@@ -94,7 +95,7 @@ def learn_words(texts: Iterable[str], most: int = 20_000, least_count: int = 2, 
     """
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(split_words(_unicode(text.lower() if lower else text)))
+        counts.update(split_words(as_unicode(text.lower() if lower else text)))
     return Words(_frequent(counts, most, least_count, "word"), lower)
 
 
@@ -105,7 +106,7 @@ def learn_characters(texts: Iterable[str], most: int = 1000) -> Characters:
     """
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(_unicode(text))
+        counts.update(as_unicode(text))
     return Characters(_frequent(counts, most, 1, "character"))
 
 
@@ -124,7 +125,7 @@ def learn_subwords(texts: Iterable[str], size: int = 8000) -> Subwords:
         show_progress=False,
     )
     tokenizer = _byte_level(package.models.BPE())
-    tokenizer.train_from_iterator(map(_unicode, texts), trainer)
+    tokenizer.train_from_iterator(map(as_unicode, texts), trainer)
     return _subwords(json.loads(tokenizer.to_str())["model"])
 
 
@@ -207,7 +208,7 @@ def _encoder(key: _Same) -> Callable[[str], Ids]:
         return lambda text: np.array([get(w, 0) for w in split_words(text.lower() if lower else text)], np.int64)
     if isinstance(input, Subwords):
         tokenizer = _tokenizer(key)
-        return lambda text: np.array(tokenizer.encode(_unicode(text), add_special_tokens=False).ids, np.int64)
+        return lambda text: np.array(tokenizer.encode(as_unicode(text), add_special_tokens=False).ids, np.int64)
     points = np.array([ord(c) for c in input.vocabulary], np.uint32)
     order = np.argsort(points)
     ranked = points[order]
@@ -242,7 +243,8 @@ def _byte_level(model: Any) -> Any:
     return tokenizer
 
 
-def _unicode(text: str) -> str:
+def as_unicode(text: str) -> str:
+    """The text. Raises InputError where it has half a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,1 +1,5 @@
-"""Training: the loop, its checkpoints and its progress. Needs PyTorch where a module says so."""
+"""Training: one loop, and one way through a fit around it, with its checkpoints, progress and measurements.
+
+May import: ``grus.torch`` and what lies below it, and PyTorch; it knows no task.
+Begin with ``fitting``, which stands around every fit, then ``loop``; ``objective`` is what a task brings.
+"""

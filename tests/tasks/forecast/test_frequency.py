@@ -11,7 +11,7 @@ from grus.errors import InputError
 from grus.tasks.forecast.frequency import default_season, infer, parse, positions
 from grus.tasks.forecast.panel import make_panel
 from grus.tasks.forecast.table import Table
-from grus.tasks.forecast.times import format_times
+from grus.tasks.times import format_times
 
 ZERO = np.array([0])
 # pandas' name, first time, what pandas gives for nine periods is compared with below; the season

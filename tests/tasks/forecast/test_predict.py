@@ -16,7 +16,7 @@ from grus.runtime.session import Session
 from grus.spec import GRU, Spec, parameters
 from grus.tasks.forecast.predict import predict
 from grus.tasks.forecast.table import Table
-from grus.tasks.forecast.times import format_times
+from grus.tasks.times import format_times
 
 Columns = Callable[..., dict[str, Any]]
 Fitted = Callable[..., tuple[Model, Table]]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.model import Model, load
+from grus.model import load
 from grus.spec import Characters, Series, Subwords, Words
 from grus.tasks.classify.evaluate import evaluate
 from grus.tasks.classify.examples import Examples, as_examples
@@ -18,13 +18,13 @@ from grus.tasks.classify.predict import predict_proba, task_of
 from grus.tasks.classify.prepare import classes_of
 from grus.tasks.classify.report import Report
 from grus.tasks.classify.settings import Architecture, Optimiser, Settings, Trainer
+from grus.tasks.estimator import Estimator
 from grus.tasks.needs import check_torch
-from grus.tasks.params import Parameters
 
 __all__ = ["Classifier"]
 
 
-class Classifier(Parameters):
+class Classifier(Estimator):
     """Classes of texts or numeric series, one a sequence or one a step, by a GRU.
 
     The parameters are those of :class:`Settings`; ``fit`` checks them. X is a list of str, of lists of str (texts cut
@@ -42,7 +42,6 @@ class Classifier(Parameters):
     kinds: ClassVar[type[Any]] = Settings
     _estimator_type = "classifier"  # for scikit-learn before 1.6
 
-    model_: Model
     classes_: NDArray[Any]
 
     def __init__(
@@ -67,11 +66,6 @@ class Classifier(Parameters):
         self.architecture = architecture
         self.optimiser = optimiser
         self.trainer = trainer
-
-    @property
-    def settings(self) -> Settings:
-        """The parameters, checked. Raises InputError that names the one that is wrong."""
-        return Settings(**{name: value for name, value in self.get_params(deep=False).items() if value is not None})
 
     def fit(self, X: Any, y: Any = None, *, progress: bool = False) -> Classifier:
         """Train on the sequences X with the labels y (X may be Examples, with labels) and return self.
@@ -112,10 +106,6 @@ class Classifier(Parameters):
         """Accuracy, F1, log loss and calibration. See :func:`grus.tasks.classify.evaluate.evaluate`."""
         return evaluate(self._model(), as_examples(X, y), train)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model, one .safetensors file that :func:`grus.load` and the command line read too."""
-        self._model().save(path)
-
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Classifier:
         """A fitted classifier from a model file. Raises InputError for a file that is none."""
@@ -127,11 +117,6 @@ class Classifier(Parameters):
             classifier.lower = task.input.lower
         classifier.model_, classifier.classes_ = model, np.array(task.classes)
         return classifier
-
-    def _model(self) -> Model:
-        if not hasattr(self, "model_"):
-            raise InputError("this Classifier is not fitted yet: call fit first, or Classifier.load")
-        return self.model_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")

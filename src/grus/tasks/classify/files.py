@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.tasks import columns
-from grus.tasks.classify.examples import LARGEST, Examples, is_missing
 from grus.tasks.classify.npz import read_npz
+from grus.tasks.classify.objects import LARGEST, Examples, is_missing
 from grus.tasks.classify.ts import read_ts
-from grus.tasks.forecast.times import parse_times
+from grus.tasks.times import parse_times
 
 __all__ = ["Names", "read"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.tasks.classify.examples import Examples, as_examples
+from grus.tasks.classify.objects import Examples, from_objects
 
 __all__ = ["read_npz"]
 
@@ -45,7 +45,7 @@ def read_npz(path: str | os.PathLike[str]) -> Examples:
 
 
 def _series(X: NDArray[Any], y: NDArray[Any] | None) -> Examples:
-    return as_examples(X, y)
+    return from_objects(X, y)
 
 
 def _unequal(X: NDArray[Any], y: NDArray[Any] | None, lengths: NDArray[Any]) -> Examples:
@@ -64,4 +64,4 @@ def _unequal(X: NDArray[Any], y: NDArray[Any] | None, lengths: NDArray[Any]) -> 
     if y is not None and y.shape[:1] != (len(lengths),) and not (joined and y.shape == (len(X),)):
         raise InputError(f"y has the shape {y.shape}, expected a label for each series ({len(lengths)},) or step")
     each = y is not None and (y.ndim == 2 or (joined and len(y) == len(X) != len(lengths)))
-    return as_examples(cut(X, joined), cut(y, y.ndim == 1) if each and y is not None else y)
+    return from_objects(cut(X, joined), cut(y, y.ndim == 1) if each and y is not None else y)

@@ -13,7 +13,7 @@ from grus.errors import InputError
 from grus.inputs.text import encode, encode_tokens, learn_characters, learn_subwords, learn_words, read_vocabulary
 from grus.spec import Characters, Classify, Numeric, Series, Subwords, Words
 from grus.spec.task import Text
-from grus.tasks.classify.examples import LARGEST, Examples, channel_names
+from grus.tasks.classify.objects import LARGEST, Examples, channel_names
 from grus.tasks.classify.settings import Settings
 from grus.tasks.columns import lone_surrogate
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.tasks.classify.examples import LARGEST, Examples, channel_names
+from grus.tasks.classify.objects import LARGEST, Examples, channel_names
 from grus.tasks.columns import read_text
 
 __all__ = ["parse_ts", "read_ts"]

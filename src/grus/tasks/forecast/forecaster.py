@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from grus.errors import InputError
-from grus.model import Model, load
+from grus.model import load
+from grus.tasks.estimator import Estimator
 from grus.tasks.forecast.backtest import backtest
 from grus.tasks.forecast.evaluate import evaluate
 from grus.tasks.forecast.predict import predict, task_of
@@ -15,12 +16,11 @@ from grus.tasks.forecast.report import Report
 from grus.tasks.forecast.settings import Architecture, Optimiser, Settings, Trainer
 from grus.tasks.forecast.table import Table, as_table
 from grus.tasks.needs import check_torch
-from grus.tasks.params import Parameters
 
 __all__ = ["Forecaster"]
 
 
-class Forecaster(Parameters):
+class Forecaster(Estimator):
     """One GRU for all series of a table: forecasts ``horizon`` steps ahead, with quantiles.
 
     The parameters are those of :class:`Settings`; they are checked by ``fit``. Data is a path, a DataFrame, a dict of
@@ -32,7 +32,6 @@ class Forecaster(Parameters):
     """
 
     kinds = Settings
-    model_: Model
 
     def __init__(
         self,
@@ -62,12 +61,6 @@ class Forecaster(Parameters):
         self.architecture = architecture
         self.optimiser = optimiser
         self.trainer = trainer
-
-    @property
-    def settings(self) -> Settings:
-        """The parameters, checked. Raises InputError that names the one that is wrong."""
-        given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
-        return Settings(**given)
 
     def fit(self, df: Any, *, progress: bool = False) -> Forecaster:
         """Train on all series of ``df`` and return self. Raises InputError without PyTorch, and for data that do not
@@ -100,10 +93,6 @@ class Forecaster(Parameters):
         """
         return backtest(df, self.settings, windows, step, progress=progress)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model, one .safetensors file that :func:`grus.load` and the command line read too."""
-        self._model().save(path)
-
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Forecaster:
         """A fitted forecaster from a model file. Raises InputError for a file that is none."""
@@ -122,11 +111,6 @@ class Forecaster(Parameters):
         )
         forecaster.model_ = model
         return forecaster
-
-    def _model(self) -> Model:
-        if not hasattr(self, "model_"):
-            raise InputError("this Forecaster is not fitted yet: call fit first, or Forecaster.load")
-        return self.model_
 
     def _data(self, df: Any) -> Any:
         if df is None and not hasattr(self, "_table"):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.tasks.forecast.times import Times, format_times
+from grus.tasks.times import Times, format_times
 
 __all__ = ["Frequency", "default_season", "infer", "parse"]
 

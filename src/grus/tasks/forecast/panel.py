@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.tasks.forecast.frequency import Frequency, positions
 from grus.tasks.forecast.table import Table, is_absent
-from grus.tasks.forecast.times import Times, format_times
+from grus.tasks.times import Times, format_times
 
 __all__ = ["Panel", "make_panel"]
 

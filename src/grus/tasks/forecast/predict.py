@@ -15,8 +15,8 @@ from grus.spec import Forecast
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.prepare import panel_for
 from grus.tasks.forecast.table import Table, as_table
-from grus.tasks.forecast.times import format_times
 from grus.tasks.forecast.windows import Windows, input_size, output_size
+from grus.tasks.times import format_times
 
 __all__ = ["Runner", "forecast_panel", "predict", "quantile_name", "task_of"]
 

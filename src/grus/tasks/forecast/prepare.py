@@ -12,8 +12,8 @@ from grus.tasks.forecast.frequency import Frequency, default_season, infer, pars
 from grus.tasks.forecast.panel import Panel, make_panel
 from grus.tasks.forecast.settings import Settings
 from grus.tasks.forecast.table import Table
-from grus.tasks.forecast.times import format_times
 from grus.tasks.forecast.windows import LEAST_COUNT
+from grus.tasks.times import format_times
 
 __all__ = ["ALL", "prepare"]
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.tasks.forecast.times import Times, format_times, parse_times
+from grus.tasks.forecast import tablefile
+from grus.tasks.times import Times, format_times, parse_times
 
 __all__ = ["Table", "as_table", "is_absent", "is_number"]
 
@@ -172,9 +173,7 @@ class Table(Mapping[str, Column]):
 
         Raises InputError for a name with another ending.
         """
-        from grus.tasks.forecast.tablefile import write
-
-        write(self, path)
+        tablefile.write(self, path)
 
     @staticmethod
     def read(
@@ -186,9 +185,7 @@ class Table(Mapping[str, Column]):
         target_col: str = "y",
     ) -> Table:
         """The table in a CSV or Parquet file. Raises InputError that names the file, the line and what to do."""
-        from grus.tasks.forecast.tablefile import read
-
-        columns, lines = read(path)
+        columns, lines = tablefile.read(path)
         return Table(
             columns,
             source=os.fspath(path),

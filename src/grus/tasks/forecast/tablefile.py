@@ -6,8 +6,9 @@ import csv
 import io
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,7 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.files import write_whole
 from grus.tasks import columns
-from grus.tasks.forecast.times import format_times
-
-if TYPE_CHECKING:
-    from grus.tasks.forecast.table import Table
+from grus.tasks.times import format_times
 
 __all__ = ["WRITTEN", "read", "write"]
 
@@ -33,7 +31,7 @@ def read(path: str | os.PathLike[str]) -> tuple[columns.Columns, NDArray[np.int6
     return columns.read(path, expected="unique_id,ds,y")
 
 
-def write(table: Table, path: str | os.PathLike[str]) -> None:
+def write(table: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> None:
     """Write the table whole or not at all, as CSV or as Parquet, by the name's ending; NaN is an empty cell.
 
     Raises InputError for another ending; a name without one is CSV.

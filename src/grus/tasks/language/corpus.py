@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.inputs.text import as_unicode
 from grus.tasks import columns
 from grus.tasks.language.settings import Settings
 
@@ -45,7 +46,7 @@ def as_text(data: Any, encoding: str = "utf-8") -> str:
             raise InputError("the text is empty")
         if _names_a_file(data):
             raise InputError(f"the text is {data!r}, the name of a file: pathlib.Path({data!r}) reads the file")
-        return _unicode(data)
+        return as_unicode(data)
     if isinstance(data, os.PathLike):
         return read_text(data, encoding)
     if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray)) and data:
@@ -57,14 +58,6 @@ def _names_a_file(text: str) -> bool:
     if len(text) > LONGEST_NAME or not text.isprintable():
         return False
     return os.path.isfile(text) or (text.lower().endswith(ENDINGS) and " " not in text)
-
-
-def _unicode(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"the text has half a surrogate pair at character {error.start}: it is no Unicode") from None
-    return text
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,18 @@ from grus.errors import InputError
 from grus.model import Model, load
 from grus.runtime.session import Session
 from grus.spec import Characters
+from grus.tasks.estimator import Estimator
 from grus.tasks.language.corpus import Split, as_text, split
 from grus.tasks.language.evaluate import evaluate, task_of
 from grus.tasks.language.generate import generate
 from grus.tasks.language.report import Report
 from grus.tasks.language.settings import Architecture, Dropout, Optimiser, Settings, Trainer
 from grus.tasks.needs import check_torch
-from grus.tasks.params import Parameters
 
 __all__ = ["LanguageModel"]
 
 
-class LanguageModel(Parameters):
+class LanguageModel(Estimator):
     """A GRU that says, at every character (or piece of a word) of a text, what comes next.
 
     The parameters are those of :class:`Settings`; they are checked by ``fit``. A text is a str, a pathlib.Path of a
@@ -33,7 +33,6 @@ class LanguageModel(Parameters):
     """
 
     kinds = Settings
-    model_: Model
     _session: tuple[Model, Session] | None = None
 
     def __init__(
@@ -56,11 +55,6 @@ class LanguageModel(Parameters):
         self.dropout = dropout
         self.optimiser = optimiser
         self.trainer = trainer
-
-    @property
-    def settings(self) -> Settings:
-        """The parameters, checked. Raises InputError that names the one that is wrong."""
-        return Settings(**{name: value for name, value in self.get_params(deep=False).items() if value is not None})
 
     def fit(self, text: Any, *, progress: bool = False) -> LanguageModel:
         """Train on a text, but for the share ``held_out`` at its end, and return self.
@@ -104,10 +98,6 @@ class LanguageModel(Parameters):
         options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         return generate(model, prompt, length, seed=seed, stop=stop, session=self._session[1], **options)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model, one .safetensors file that :func:`grus.load` and the command line read too."""
-        self._model().save(path)
-
     @staticmethod
     def load(path: str | os.PathLike[str]) -> LanguageModel:
         """A fitted language model from a model file. Raises InputError for a file that is none."""
@@ -121,11 +111,6 @@ class LanguageModel(Parameters):
     def __getstate__(self) -> dict[str, Any]:
         """All but the session, which is made anew from the model when it is needed."""
         return {name: value for name, value in vars(self).items() if name != "_session"}
-
-    def _model(self) -> Model:
-        if not hasattr(self, "model_"):
-            raise InputError("this LanguageModel is not fitted yet: call fit first, or LanguageModel.load")
-        return self.model_
 
     def _parts(self) -> Split:
         self._model()

@@ -1,0 +1,181 @@
+"""Sequences and their labels, from Python's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grus.errors import InputError
+
+__all__ = ["LARGEST", "Examples", "channel_names", "from_objects", "is_missing"]
+
+Kind: TypeAlias = Literal["text", "tokens", "series"]
+LARGEST = 1e30  # beyond it float32 overflows soon; no measurement is
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Sequences to classify, in order.
+
+    kind: "text" (inputs are str), "tokens" (lists of str) or "series" (float64 arrays [T, C], NaN where missing).
+    labels: one a sequence, with ``labelled`` "step" a list of one a step; None where there are none.
+    channels: names of a series' features. ids: what to call a sequence in an output. where: each one's place in a
+    file, for messages.
+    """
+
+    kind: Kind
+    inputs: Sequence[Any]
+    labels: Sequence[Any] | None = None
+    labelled: Literal["sequence", "step"] = "sequence"
+    channels: tuple[str, ...] = ()
+    ids: Sequence[str] | None = None
+    where: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def place(self, index: int) -> str:
+        """How to name a sequence in a message."""
+        return f"sequence {index + 1}" if self.where is None else self.where[index]
+
+    def take(self, rows: NDArray[np.int64]) -> Examples:
+        """The sequences of those rows, in that order."""
+
+        def some(values: Sequence[Any] | None) -> list[Any] | None:
+            return None if values is None else [values[i] for i in rows.tolist()]
+
+        inputs = [self.inputs[i] for i in rows.tolist()]
+        return replace(self, inputs=inputs, labels=some(self.labels), ids=some(self.ids), where=some(self.where))
+
+
+def from_objects(X: Any, y: Any = None) -> Examples:
+    """``X`` and ``y`` as examples; X may be examples already, or a sequence of str, of sequences of str (tokens), or of
+    arrays [T, C] or [T]; or an array [N, T, C] or [N, T] of numbers, NaN where missing. y has a label for each, or a
+    sequence of labels, one a step.
+
+    Raises InputError that names what is wrong: mixed kinds, unequal channels, infinities, labels that do not fit.
+    """
+    if isinstance(X, Examples):
+        if y is not None:
+            raise InputError("y is given, but X has labels of its own")
+        return X
+    values = _listed("X", X)
+    if not values:
+        raise InputError("X has no sequences")
+    kind = _kind(next((value for value in values if not hasattr(value, "__len__") or len(value)), values[0]))
+    if kind == "series":
+        examples = Examples(kind, _series(X, values))
+        examples = replace(examples, channels=channel_names(examples.inputs[0].shape[1]))
+    else:
+        inputs = [_text(kind, value, i) for i, value in enumerate(values)]
+        examples = Examples(kind, inputs)
+    return examples if y is None else _with_labels(examples, y)
+
+
+def channel_names(count: int) -> tuple[str, ...]:
+    """Names for the channels of a series that has none."""
+    return tuple(f"channel {i + 1}" for i in range(count))
+
+
+def is_missing(value: object) -> bool:
+    """Whether a label, or a cell, holds nothing."""
+    return value is None or (not isinstance(value, str) and str(value) in ("nan", "NaT", "<NA>")) or value == ""
+
+
+def _listed(name: str, given: Any) -> list[Any]:
+    single = isinstance(given, (str, bytes)) or (isinstance(given, np.ndarray) and not given.ndim)
+    if single or not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
+        hint = ": a text goes into a list, a file is a pathlib.Path" if isinstance(given, str) else ""
+        raise InputError(
+            f"{name} is a {type(given).__name__}, expected a sequence with one entry for each sequence{hint}"
+        )
+    if hasattr(given, "to_numpy"):  # a column or a frame, of pandas or another
+        given = given.to_numpy()
+    if isinstance(given, np.ndarray) and given.dtype.kind in "OUS":
+        return list(given.tolist())
+    return list(given)
+
+
+def _kind(first: Any) -> Kind:
+    if isinstance(first, str):
+        return "text"
+    tokens = isinstance(first, (list, tuple)) or (isinstance(first, np.ndarray) and first.dtype.kind in "UO")
+    return "tokens" if tokens and len(first) and isinstance(first[0], str) else "series"
+
+
+def _text(kind: Kind, value: Any, index: int) -> str | list[str]:
+    if kind == "text":
+        if not isinstance(value, str):
+            raise InputError(f"X[{index}] is {_shown(value)}, expected a str as X[0] is")
+        return value
+    tokens = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(tokens, (list, tuple)) or not all(isinstance(token, str) for token in tokens):
+        raise InputError(f"X[{index}] is {_shown(value)}, expected a list of str as X[0] is")
+    return list(tokens)
+
+
+def _series(X: Any, values: list[Any]) -> list[NDArray[np.float64]]:
+    whole = np.asarray(X) if isinstance(X, np.ndarray) or hasattr(X, "to_numpy") else None
+    if whole is not None and whole.dtype.kind != "O" and whole.ndim not in (2, 3):
+        raise InputError(f"X has the shape {whole.shape}, expected (N, T, C) or (N, T)")
+    found: list[NDArray[np.float64]] = []
+    for index, value in enumerate(values):
+        try:
+            array = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"X[{index}] is {_shown(value)}, expected numbers [T, C] or [T]") from None
+        array = array[:, None] if array.ndim == 1 else array
+        if array.ndim != 2 or not array.shape[1]:
+            raise InputError(f"X[{index}] has the shape {array.shape}, expected (T, C) or (T,)")
+        if found and array.shape[1] != found[0].shape[1]:
+            raise InputError(f"X[{index}] has {array.shape[1]} channels, but X[0] has {found[0].shape[1]}")
+        wild = np.abs(array) > LARGEST
+        if wild.any():
+            raise InputError(f"X[{index}] holds {array[wild][0]}, expected finite numbers, or NaN where one is missing")
+        found.append(array)
+    return found
+
+
+def _with_labels(examples: Examples, y: Any) -> Examples:
+    labels = _listed("y", y)
+    if len(labels) != len(examples):
+        raise InputError(f"y has {len(labels)} labels, but X has {len(examples)} sequences")
+    if isinstance(labels[0], (list, tuple, np.ndarray)):
+        labels = [_steps(row, examples, i) for i, row in enumerate(labels)]
+        return replace(examples, labels=labels, labelled="step")
+    for i, label in enumerate(labels):
+        if is_missing(label):
+            raise InputError(f"y[{i}] is {label!r}, expected a label")
+        if isinstance(label, (list, tuple, np.ndarray)):
+            raise InputError(f"y[{i}] is {_shown(label)}, but y[0] is one label for a whole sequence")
+    return replace(examples, labels=[_plain(label) for label in labels])
+
+
+def _steps(row: Any, examples: Examples, index: int) -> list[Any]:
+    if examples.kind == "text":
+        raise InputError("y has a label for each step, so X needs the steps: lists of str, or series")
+    if not isinstance(row, (list, tuple, np.ndarray)):
+        raise InputError(f"y[{index}] is {row!r}, but y[0] has a label for each step")
+    labels = [_plain(label) for label in row]
+    if any(isinstance(label, (list, tuple, np.ndarray)) for label in labels):
+        raise InputError(f"y[{index}] is {_shown(row)}, expected one label for each step")
+    steps = len(examples.inputs[index])
+    if len(labels) != steps:
+        raise InputError(f"y[{index}] has {len(labels)} labels, but X[{index}] has {steps} steps")
+    missing = [t for t, label in enumerate(labels) if is_missing(label)]
+    if missing:
+        raise InputError(f"y[{index}][{missing[0]}] is {labels[missing[0]]!r}, expected a label")
+    return labels
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"a {type(value).__name__}"
