@@ -176,7 +176,8 @@ def parameters(blocks: Sequence[Block], prefix: str = "") -> dict[str, Shape]:
 
 def count(blocks: Sequence[Block]) -> int:
     """How many arrays :func:`parameters` would name."""
-    return sum(block.facts.count for _, block in walk(blocks))
+    own = [block.facts for block in blocks]  # a hostile file has many: each is asked once
+    return sum(facts.count + sum(map(count, facts.chains.values())) for facts in own)
 
 
 def depth(blocks: Sequence[Block]) -> int:
