@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from grus.cli import shared
 from grus.cli.forecast import data as forecast_data
 from grus.errors import InputError
+from grus.export.targets import TARGETS, Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,15 +33,6 @@ function of one step, or with a bidirectional GRU of a whole sequence; with a mo
 [T, B, I], or for a forecaster a table of series as for grus forecast predict.
 """
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".safetensors", "keras": ".keras"}
-ONLY = {  # option: what it is for
-    "opset": ("onnx",),
-    "name": ("c",),
-    "weights": ("c",),
-    "int8": ("c",),
-    "block": ("torch", "keras"),
-    "prefix": ("torch",),
-}
 SERIES = 64  # of a table, at most, to calibrate with
 STEPS = 96  # the last of each
 
@@ -49,7 +41,8 @@ def add(verbs: Any) -> None:
     what = "Write a model as something else that runs, and compare it with the model."
     parser = shared.verb(verbs, "export", run, "a model as ONNX, C99, or weights of PyTorch or Keras", what, EPILOG)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
-    parser.add_argument("--to", choices=("onnx", "c", "torch", "keras"), required=True, help="what to write")
+    kinds = ", ".join(f"{to} ({each.what}{'' if each.suffix else ', a folder'})" for to, each in TARGETS.items())
+    parser.add_argument("--to", choices=tuple(TARGETS), required=True, help=f"what to write: {kinds}")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="PATH", help="the file, or for c the folder"
     )
@@ -68,87 +61,45 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    _check(options)
+    target = TARGETS[options.to]
+    _check(options, target)
 
     from grus.model import load
 
     model = load(options.model)
-    match options.to:
-        case "onnx":
-            from grus.export import to_onnx
+    given = {o: v for o in target.options if o != "int8" and (v := getattr(options, o)) is not None}
+    if options.int8:
+        from grus.calibration import quantize
 
-            agreement = to_onnx(model, options.output, **({} if options.opset is None else {"opset": options.opset}))
-            print(f"{options.output}: ONNX Runtime computes the same: {agreement}")
-        case "torch":
-            from grus.interop import torch
-
-            torch.save_file(model, options.output, options.prefix or "", block=options.block)
-            return _read_back(model, options, "a state_dict of torch.nn.GRU")
-        case "keras":
-            from grus.interop import keras
-
-            keras.save_file(model, options.output, block=options.block)
-            return _read_back(model, options, "a Sequential of GRU layers")
-        case _:
-            return _to_c(model, options)
-    return 0
-
-
-def _read_back(model: Model, options: argparse.Namespace, what: str) -> int:
-    from grus.export.verify import verify
-
-    report = verify(model, options.output, block=options.block, prefix=options.prefix)
-    if not report.good:
-        print(f"grus: {options.output}: {report.what}: {report.agreement}: do not use it", file=sys.stderr)
+        x = calibration(model, options.calibrate, options)
+        model, given["examples"] = quantize(model, x), x[:, 0]
+    told = target.write(model, options.output, given)
+    if options.int8_model is not None:
+        model.save(options.int8_model)
+        print(f"{options.int8_model}: the quantised model")
+    tried = target.tried(model, options.output, given)
+    if not tried.good:
+        print(f"grus: {options.output}: {tried.said}: do not use it", file=sys.stderr)
         return 1
-    print(f"{options.output}: {what}; {report.what}: {report.agreement}")
+    print(f"{options.output}: {'; '.join(filter(None, (told, tried.said)))}")
     return 0
 
 
-def _check(options: argparse.Namespace) -> None:
-    for name, targets in ONLY.items():
-        if getattr(options, name) is not None and options.to not in targets:
-            raise InputError(f"--{name} is for --to {' and '.join(targets)}, not for --to {options.to}")
+def _check(options: argparse.Namespace, target: Target) -> None:
+    for name in dict.fromkeys(option for each in TARGETS.values() for option in each.options):
+        if getattr(options, name) is not None and name not in target.options:
+            takers = " and ".join(to for to, each in TARGETS.items() if name in each.options)
+            raise InputError(f"--{name} is for --to {takers}, not for --to {options.to}")
     if options.int8 and options.calibrate is None:
         raise InputError("--int8 needs --calibrate FILE: a few inputs as the model will meet them")
     for option in ("calibrate", "int8_model"):
         if getattr(options, option) is not None and not options.int8:
             raise InputError(f"--{option.replace('_', '-')} is for --int8")
-    if options.to != "c":
-        shared.check_output("--output", options.output, options.model, suffixes=(SUFFIXES[options.to],))
+    if target.suffix:
+        shared.check_output("--output", options.output, options.model, suffixes=(target.suffix,))
     shared.check_output(
         "--int8-model", options.int8_model, options.model, options.calibrate, suffixes=(".safetensors",)
     )
-
-
-def _to_c(model: Model, options: argparse.Namespace) -> int:
-    from grus.export import to_c99
-    from grus.export.c99.compiled import Compiled, SelfTestFailed
-
-    examples = None
-    if options.int8:
-        from grus.calibration import quantize
-
-        x = calibration(model, options.calibrate, options)
-        model, examples = quantize(model, x), x[:, 0]
-    given = {"name": options.name, "weights": options.weights}
-    files = to_c99(model, options.output, examples=examples, **{k: v for k, v in given.items() if v is not None})
-    if options.int8_model is not None:
-        model.save(options.int8_model)
-        print(f"{options.int8_model}: the quantised model")
-    compiled = Compiled(options.output)
-    told = "its self-test not run, for there is no C compiler: run grus verify where there is one"
-    if compiled.buildable:
-        try:
-            compiled.self_test()
-        except SelfTestFailed as error:
-            print(f"grus: {options.output}: {error}: do not use it", file=sys.stderr)
-            return 1
-        except InputError as error:
-            raise InputError(f"{str(options.output)!r} is written, but could not be tried: {error}") from None
-        told = "compiled, its self-test passed"
-    print(f"{options.output}: {', '.join(path.name for path in files)}; {told}")
-    return 0
 
 
 def calibration(model: Model, path: Path, options: argparse.Namespace) -> NDArray[Any]:

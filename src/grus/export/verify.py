@@ -1,38 +1,16 @@
-"""Whether a file or folder that was exported still computes what a model does: it is run, or read back, beside it."""
+"""Whether a file or folder that was exported still computes what a model does."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from grus.errors import InputError
-from grus.export.agreement import Agreement, Expected, random_inputs
-from grus.export.c99.compiled import Compiled, SelfTestFailed
-from grus.export.onnx import RUNS, prove
-from grus.interop import keras, torch
-from grus.interop.layers import layers_of, model_of
+from grus.export.readback import Report
+from grus.export.targets import TARGETS, Target
 from grus.model import Model
-from grus.runtime.session import Session
-from grus.spec.limits import refuse
 
 __all__ = ["Report", "verify"]
-
-MOST_BYTES = 1 << 31  # of an ONNX file
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was done, and how well the export agrees with the model."""
-
-    what: str
-    agreement: Agreement
-
-    @property
-    def good(self) -> bool:
-        return self.agreement.good
 
 
 def verify(
@@ -48,88 +26,26 @@ def verify(
     Raises FileNotFoundError, or InputError where the export cannot be read, compiled or run, is of other sizes, or of
     another precision than the model.
     """
-    target = Path(path)
-    if not target.exists():
-        raise FileNotFoundError(f"no file or folder {str(target)!r}")
-    kind = "c" if target.is_dir() else target.suffix.lower()
-    if kind not in (".keras", ".safetensors") and (block is not None or prefix is not None):
-        raise InputError("block= and prefix= are for what was exported to torch or keras", "block", "prefix")
+    place = Path(path)
+    if not place.exists():
+        raise FileNotFoundError(f"no file or folder {str(place)!r}")
+    target = _target(place)
+    if (block is not None or prefix is not None) and (target is None or "block" not in target.options):
+        names = " or ".join(name for name, each in TARGETS.items() if "block" in each.options)
+        raise InputError(f"block= and prefix= are for what was exported to {names}", "block", "prefix")
     try:
-        match kind:
-            case "c":
-                return _c99(model, target)
-            case ".onnx":
-                return _onnx(model, target)
-            case ".keras" | ".safetensors":
-                return _arrays(model, target, block, prefix)
-            case _:
-                raise InputError("is no export of Grus, expected a folder of C99, or .onnx, .keras or .safetensors")
+        if target is None:
+            folders = ", ".join(t.what for t in TARGETS.values() if not t.suffix)
+            *suffixes, last = (t.suffix for t in TARGETS.values() if t.suffix)
+            raise InputError(
+                f"is no export of Grus, expected a folder of {folders}, or {', '.join(suffixes)} or {last}"
+            )
+        return target.verify(model, place, {"block": block, "prefix": prefix})
     except InputError as error:
-        raise InputError(f"{str(target)!r}: {str(error).removeprefix(repr(str(target)) + ': ')}") from None
+        raise InputError(f"{str(place)!r}: {str(error).removeprefix(repr(str(place)) + ': ')}") from None
 
 
-def _onnx(model: Model, path: Path) -> Report:
-    refuse("verify onnx", model.spec)
-    if path.stat().st_size >= MOST_BYTES:
-        raise InputError(f"has {path.stat().st_size:,} bytes, and no ONNX file is larger than {MOST_BYTES:,}")
-    data = path.read_bytes()
-    made_of = _checked_hash(data)
-    same = {None: "", model.hash: ", by its metadata made of this model"}.get(
-        made_of, ", by its metadata made of another model"
-    )
-    steps = " and step by step" if model.spec.streams else ""
-    return Report(f"run by ONNX Runtime, whole{steps}{same}", prove(model, data))
-
-
-def _checked_hash(data: bytes) -> str | None:
-    """The model's hash in the metadata. Raises InputError where weights lie outside of the file."""
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        raise InputError(RUNS) from None
-    try:
-        proto = onnx.load_model_from_string(data)
-    except DecodeError as error:
-        raise InputError(f"is not ONNX, or is damaged: {error}") from None
-    if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors([proto.graph, *proto.functions])):
-        raise InputError("has weights in another file, which no export of Grus has")
-    return next((p.value for p in proto.metadata_props if p.key == "grus.hash"), None)
-
-
-def _tensors(graphs: Sequence[Any]) -> Iterator[Any]:
-    for graph in graphs:
-        yield from getattr(graph, "initializer", ())
-        for sparse in getattr(graph, "sparse_initializer", ()):
-            yield from (sparse.values, sparse.indices)
-        for node in graph.node:
-            for a in node.attribute:
-                yield from (a.t, *a.tensors, a.sparse_tensor.values, a.sparse_tensor.indices)
-                yield from _tensors([g for g in (a.g, *a.graphs) if g.node or g.initializer])
-
-
-def _arrays(model: Model, path: Path, block: str | None, prefix: str | None) -> Report:
-    part = model_of(layers_of(model, block))
-    other = torch.load_file(path, prefix) if path.suffix.lower() == ".safetensors" else keras.load_file(path)
-    if (other.spec.input_size, other.spec.output_size) != (part.spec.input_size, part.spec.output_size):
-        raise InputError(f"has the GRUs {other.spec.blocks}, the model {part.spec.blocks}")
-    x = random_inputs(part, 24, 3)
-    same = "every weight equal" if other.hash == part.hash else "not every weight equal"
-    return Report(f"read back, {same}, and run by Grus", Expected(part, x).compare(Session(other).run(x)[0]))
-
-
-def _c99(model: Model, folder: Path) -> Report:
-    exported = Compiled(folder)
-    if exported.fixed != model.spec.format.integers:
-        kinds = ("float32", "int8 weights")[:: -1 if exported.fixed else 1]
-        raise InputError(f"the C has {kinds[0]}, the model {kinds[1]}: give the model it was exported from")
-    sizes = (model.spec.input_size, model.spec.output_size)
-    if (exported.input_size, exported.output_size) != sizes:
-        raise InputError(f"the C has sizes {(exported.input_size, exported.output_size)}, the model {sizes}")
-    x = random_inputs(model, 200, 1)
-    try:
-        exported.self_test()
-    except SelfTestFailed as error:
-        return Report(f"compiled, {error}", Agreement(float("nan"), 0.0, 0))
-    y = exported.stream(x[:, 0])
-    return Report(f"compiled, self-test passed, {len(x)} steps run", Expected(model, x).compare(y[:, None]))
+def _target(path: Path) -> Target | None:
+    found = [target for target in TARGETS.values() if target.holds(path)]
+    assert len(found) < 2, "the targets tell their files and folders apart"
+    return found[0] if found else None
