@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
+import pkgutil
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 HEAVY = {"torch", "pandas", "matplotlib", "pyarrow", "tqdm", "scipy", "safetensors"}
 HEAVY |= {"onnx", "onnxruntime", "h5py", "keras", "tensorflow", "jax", "flax"}
-FREE_OF_TORCH = [
-    "grus",
-    "grus.calibration",
-    "grus.errors",
-    "grus.exact",
-    "grus.export",
-    "grus.files",
-    "grus.inputs",
-    "grus.interop",
-    "grus.model",
-    "grus.quantized",
-    "grus.reference",
-    "grus.runtime.kernels",
-    "grus.runtime.session",
-    "grus.spec",
-    "grus.weights",
-    "grus.tasks",
-    "grus.tasks.forecast",
-    "grus.cli",
-]
+ROOT = Path(__file__).parents[1]
+OF_TORCH = re.compile(r"grus\.(torch|training)\b|grus\.tasks\.\w+\.fit$")  # the rest is free of it, always
+OF_FITS = {"cli", "tasks", "torch", "training"}  # what a fit begins in, of which some modules do without torch
+
+
+def modules(path: Path, name: str) -> Iterator[str]:
+    """All that can be imported below a package, by its files."""
+    yield name
+    for module in pkgutil.iter_modules([str(path)]):
+        if module.ispkg:
+            yield from modules(path / module.name, f"{name}.{module.name}")
+        elif not module.name.startswith("__"):
+            yield f"{name}.{module.name}"
+
+
+FREE_OF_TORCH = [name for name in modules(ROOT / "src" / "grus", "grus") if not OF_TORCH.match(name)]
 
 
 def python(code: str) -> str:
@@ -49,6 +49,14 @@ print(json.dumps(loaded))
 """
     loaded = json.loads(python(code))
     assert loaded == {name: [] for name in FREE_OF_TORCH}
+
+
+def test_the_contract_names_every_room_that_is_free_of_torch() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    contract = text.partition('name = "Free of torch and every other framework, always"')[2]
+    listed = re.findall(r'"grus\.(\w+)"', contract.partition("source_modules = [")[2].partition("]")[0])
+    rooms = {module.name for module in pkgutil.iter_modules([str(ROOT / "src" / "grus")])}
+    assert listed == sorted(rooms - OF_FITS - {"__main__"})
 
 
 def test_a_model_runs_where_torch_cannot_be_imported() -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from grus import __version__
-from grus.cli import main
+from grus.cli import main, parser
 
-VERBS = [[], ["forecast"], ["forecast", "fit"], ["forecast", "predict"], ["forecast", "evaluate"]]
-VERBS += [["export"], ["import"], ["info"], ["verify"], ["stream"]]
+
+def verbs(parser: argparse.ArgumentParser) -> Iterator[list[str]]:
+    """Every command and verb that the parser has, with those it is below."""
+    yield []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from ([name, *verb] for verb in verbs(below))
+
+
+VERBS = list(verbs(parser()))
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

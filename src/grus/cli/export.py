@@ -104,10 +104,16 @@ def _check(options: argparse.Namespace, target: Target) -> None:
 
 def calibration(model: Model, path: Path, options: argparse.Namespace) -> NDArray[Any]:
     """x [T, B, I] of a file: lines of numbers, a NumPy array, or a table of series for a forecaster."""
-    from grus.spec import Forecast
+    from grus.spec import Classify, Forecast, Language
 
-    if isinstance(model.spec.task, Forecast):
-        return _features(model, path, options)
+    match model.spec.task:
+        case Forecast():
+            return _features(model, path, options)
+        case Classify() | Language() | None:
+            return _numbers(model, path)
+
+
+def _numbers(model: Model, path: Path) -> NDArray[Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}")
     if path.suffix.lower() == ".npy":

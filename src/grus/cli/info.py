@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grus.cli import shared
+from grus.errors import assert_never
 
 if TYPE_CHECKING:
     from grus.model import Model
+    from grus.spec import Task
 
 EPILOG = """\
 examples:
@@ -76,14 +78,22 @@ def _input(model: Model) -> str:
     return f"{model.spec.input_size:,} number{'s' * (model.spec.input_size > 1)}"
 
 
-def _task(task: Any) -> str:
-    shown = ("horizon", "window", "frequency", "season", "scale", "quantiles", "labels", "longest", "temperature")
-    given = {name: getattr(task, name) for name in shown if hasattr(task, name)}
-    words = [type(task).__name__, *(f"{name} {value!r}" for name, value in given.items())]
-    if hasattr(task, "input"):
-        unit = "channels" if hasattr(task.input, "channels") else "ids"
-        words.insert(1, f"{type(task.input).__name__} of {task.input.size:,} {unit}")
-    if hasattr(task, "classes"):
-        names = ", ".join(task.classes[:8]) + ", …" * (len(task.classes) > 8)
-        words.insert(2, f"{len(task.classes):,} classes ({names})")
-    return ", ".join(words)
+def _task(task: Task) -> str:
+    from grus.spec import Classify, Forecast, Language, Series
+
+    words = [type(task).__name__]
+    if (read := task.facts.reads) is not None:
+        unit = "channels" if isinstance(read, Series) else "ids"
+        words.append(f"{type(read).__name__} of {read.size:,} {unit}")
+    match task:
+        case Forecast():
+            shown = ["horizon", "window", "frequency", "season", "scale", "quantiles"]
+        case Classify():
+            names = ", ".join(task.classes[:8]) + ", …" * (len(task.classes) > 8)
+            words.append(f"{len(task.classes):,} classes ({names})")
+            shown = ["labels", "longest", "temperature"]
+        case Language():
+            shown = []
+        case _:
+            assert_never(task)
+    return ", ".join([*words, *(f"{name} {getattr(task, name)!r}" for name in shown)])

@@ -50,15 +50,19 @@ def _tokens(task: Classify | Language, text: Text, name: str) -> str:
             kind = "Unicode characters"
         case Subwords():
             kind = "byte-level pieces (BPE); their merges are in the model file"
-    first = "0 is what is not in it"
-    if isinstance(task, Language):
-        first += ", and what a text begins with"
+    first = "0 is what is not in it" + ", and what a text begins with" * task.facts.begins
     return fill("README_text.md", kind=kind, name=name, first=first, size=len(text.vocabulary))
 
 
 def _after(task: Classify | Language, name: str) -> str:
-    if isinstance(task, Language):
-        return "y is the logits of the next token, one for each id: softmax(y) is their probabilities."
+    match task:
+        case Language():
+            return "y is the logits of the next token, one for each id: softmax(y) is their probabilities."
+        case Classify():
+            return _of_classes(task, name)
+
+
+def _of_classes(task: Classify, name: str) -> str:
     which = (
         "Every step's y is about that step"
         if task.labels == "step"
