@@ -40,13 +40,9 @@ class Layer(nn.Module):
 def plain_layer(
     x: Tensor, h0: Tensor | None, directions: list[Weights], more: Any, reset_after: bool, gates: bool
 ) -> tuple[Tensor, ...]:
-    y, h_n = recurrence.plain.layer(x, h0, directions, reset_after, more)
-    found: list[Tensor] = []
-    for d, weights in enumerate(directions if gates else []):
-        own, first = y[..., d * H : (d + 1) * H], None if h0 is None else h0[d]
-        found += recurrence.plain.gates(
-            x, first, own, weights, reset_after, Extras() if more is None else more[d], d == 1
-        )
+    made = recurrence.directions(x, h0, directions, more, reset_after=reset_after)
+    y, h_n = recurrence.plain.layer(made)
+    found = recurrence.plain.gates(made, y) if gates else []
     return y, h_n, *found
 
 

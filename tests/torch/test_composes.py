@@ -20,7 +20,7 @@ from torch.func import grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 from grus.torch import GRU, GRUCell, recurrence
-from grus.torch.recurrence import Extras, Weights, native, operators
+from grus.torch.recurrence import Extras, Weights, operators, packing
 
 
 @pytest.fixture(autouse=True)
@@ -258,8 +258,8 @@ def test_second_derivatives_in_float64(reset_after: bool, registered: bool) -> N
         directions = [Weights(*weights[i : i + 4]) for i in (0, 4)]
         more = [Extras(skip, restart, start, zone, drop)] * 2
         if registered:
-            options = native.Options(reset_after, True, gates=True)
-            y, h_n, found = operators.layer(options, x, h0, directions, [None] * 2, more)
+            made = recurrence.directions(x, h0, directions, more, reset_after=reset_after, batch_major=True, gates=True)
+            y, h_n, found = operators.layer([one._replace(keep=len(x)) for one in made])
             return y, h_n, *found
         gates: list[recurrence.Gates] = []
         y, h_n = recurrence.layer(x, h0, directions, reset_after=reset_after, extras=more, gates=gates)
@@ -389,4 +389,4 @@ def test_a_compiled_module_sees_weights_change() -> None:
         other = GRU(I, H)
         given = (x, None, *other.parameters(), *[None] * 6, 0.0, True, False, False, False, 0)
         assert torch.equal(torch.ops.grus.layer(*given)[0], other(x)[0])
-    assert len(operators._HELD) <= operators._HELD_LAYERS
+    assert len(packing._BY_ADDRESS) <= packing._MOST

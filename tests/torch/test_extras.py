@@ -185,8 +185,10 @@ def test_second_derivatives_in_float32() -> None:
             for more, start in zip(given["extras"], starts, strict=True)
         ]
         directions = [Weights(*weights[i : i + 4]) for i in (0, 4)]
-        layer = recurrence.plain.layer if plain else recurrence.layer
-        y, h_n = layer(x, h0, directions, reset_after=True, extras=extras)
+        if plain:
+            y, h_n = recurrence.plain.layer(recurrence.directions(x, h0, directions, extras))
+        else:
+            y, h_n = recurrence.layer(x, h0, directions, reset_after=True, extras=extras)
         (dx, dW) = torch.autograd.grad((y**2).sum() + h_n.sum(), [x, weights[0]], create_graph=True)
         loss = dx.square().sum() + dW.square().sum()  # a gradient penalty
         found.append(torch.autograd.grad(loss, [x, h0, *starts, *weights]))

@@ -12,21 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from grus.errors import InputError
-from grus.runtime import kernels
 from grus.torch.recurrence import Weights
 
-__all__ = ["Ready", "Recurrent"]
+__all__ = ["Recurrent"]
 
 
 Shapes = tuple[tuple[int, ...], ...]  # of the weights of a cell, as Weights has them
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-class Ready(list[kernels.Layer]):
-    """The packed weights of the last inference; a copy or a pickle leaves them behind."""
-
-    def __reduce__(self) -> Any:
-        return Ready, ()
 
 
 class Recurrent(nn.Module):

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from grus.torch import recurrence
 from grus.torch.base import (
-    Ready,
     Recurrent,
     cast,
     cast_weights,
@@ -20,6 +19,7 @@ from grus.torch.base import (
     compute_dtype,
 )
 from grus.torch.recurrence import Weights, short
+from grus.torch.recurrence.packing import Ready
 
 __all__ = ["GRUCell"]
 

@@ -12,7 +12,6 @@ from torch.nn.utils.rnn import PackedSequence
 from grus.errors import InputError
 from grus.torch import packed, recurrence
 from grus.torch.base import (
-    Ready,
     Recurrent,
     cast,
     cast_weights,
@@ -25,6 +24,7 @@ from grus.torch.base import (
     compute_dtype,
 )
 from grus.torch.recurrence import Extras, Gates, Norms, Weights, short
+from grus.torch.recurrence.packing import Ready
 from grus.torch.rows import Rows, check_lengths, check_resets
 
 __all__ = ["GRU", "OPTIONS"]

@@ -11,43 +11,38 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear
 
-from grus.torch.recurrence.types import Extras, Gates, Weights
+from grus.torch.recurrence.types import Direction, Gates
 
-__all__ = ["gates", "layer", "normalised", "project", "without"]
-
-
-def layer(
-    x: Tensor,
-    h0: Tensor | None,
-    directions: Sequence[Weights],
-    reset_after: bool,
-    extras: Sequence[Extras] | None = None,
-    gains: Sequence[Tensor | None] | None = None,
-    reverse: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """x [T, B, I] and h0 [D, B, H] (None: zeros) to y [T, B, D·H] and h_n [D, B, H].
-
-    The second direction walks backwards in time; with ``reverse``, the only one. ``gains`` [3H] normalise U h.
-    """
-    sequences, last = [], []
-    for d, weights in enumerate(directions):
-        more = Extras() if extras is None else extras[d]
-        x = without(x, more.skip)
-        h = x.new_zeros(x.shape[1], weights.weight_hh.shape[1]) if h0 is None else h0[d]
-        projected, gain, back = project(x, weights), None if gains is None else gains[d], reverse or d == 1
-        states: list[Tensor] = []
-        for t in reversed(range(len(x))) if back else range(len(x)):
-            h, y = _step(projected[t], h, weights, gain, reset_after, more, t)
-            states.append(y)
-        last.append(h)
-        empty = projected[:, :, : h.shape[-1]]  # where T = 0: differentiable like any other
-        sequences.append(torch.stack(states[::-1] if back else states) if states else empty)
-    return torch.cat(sequences, -1), torch.stack(last)
+__all__ = ["gates", "layer", "normalised", "without"]
 
 
-def project(x: Tensor, weights: Weights) -> Tensor:
+def layer(directions: Sequence[Direction]) -> tuple[Tensor, Tensor]:
+    """y [T, B, D·H] and h_n [D, B, H]."""
+    results = [_walk(one) for one in directions]
+    return torch.cat([y for y, _ in results], -1), torch.stack([h for _, h in results])
+
+
+def _walk(one: Direction) -> tuple[Tensor, Tensor]:
+    """y [T, B, H] and the last state [B, H]."""
+    x = without(one.x, one.skip)
+    h = _first_state(one, x)
+    projected = _project(x, one)
+    states: list[Tensor] = []
+    for t in reversed(range(len(x))) if one.reverse else range(len(x)):
+        h, y = _step(projected[t], h, one, t)
+        states.append(y)
+    if not states:
+        return projected[:, :, : h.shape[-1]], h  # where T = 0: differentiable like any other
+    return torch.stack(states[::-1] if one.reverse else states), h
+
+
+def _first_state(one: Direction, like: Tensor) -> Tensor:
+    return like.new_zeros(like.shape[1], one.weight_hh.shape[1]) if one.h0 is None else one.h0
+
+
+def _project(x: Tensor, one: Direction) -> Tensor:
     """W x + b_i [T, B, 3H]."""
-    return x if weights.weight_ih is None else linear(x, weights.weight_ih, weights.bias_ih)
+    return x if one.weight_ih is None else linear(x, one.weight_ih, one.bias_ih)
 
 
 def normalised(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
@@ -63,16 +58,14 @@ def normalised(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def _step(
-    a: Tensor, h: Tensor, weights: Weights, gain: Tensor | None, reset_after: bool, more: Extras, t: int
-) -> tuple[Tensor, Tensor]:
+def _step(a: Tensor, h: Tensor, one: Direction, t: int) -> tuple[Tensor, Tensor]:
     """Step t of ``grus.reference``: a = W x + b_i [B, 3H] and h [B, H] to the next h and to y."""
-    skip = None if more.skip is None else more.skip[t, :, None]
-    if more.restart is not None:
-        restart = more.restart[t, :, None] if skip is None else more.restart[t, :, None] & ~skip
-        h = torch.where(restart, torch.zeros_like(h) if more.start is None else more.start, h)
-    _, z, n = _gates(a, h if more.drop is None else h * more.drop, weights, gain, reset_after)
-    zone = more.zone[t] if isinstance(more.zone, Tensor) else more.zone
+    skip = None if one.skip is None else one.skip[t, :, None]
+    if one.restart is not None:
+        restart = one.restart[t, :, None] if skip is None else one.restart[t, :, None] & ~skip
+        h = torch.where(restart, torch.zeros_like(h) if one.start is None else one.start, h)
+    _, z, n = _gates(a, h if one.drop is None else h * one.drop, one)
+    zone = one.zone if one.zone_mask is None else one.zone_mask[t]
     if isinstance(zone, Tensor) or zone:
         z = z + zone * (1 - z)
     after = (1 - z) * n + z * h
@@ -81,12 +74,12 @@ def _step(
     return torch.where(skip, h, after), after.masked_fill(skip, 0.0)
 
 
-def _gates(a: Tensor, h: Tensor, weights: Weights, gain: Tensor | None, reset_after: bool) -> Gates:
+def _gates(a: Tensor, h: Tensor, one: Direction) -> Gates:
     """The gates from a = W x + b_i [..., 3H] and h [..., H], what U sees."""
-    U, hidden = weights.weight_hh, h.shape[-1]
+    U, gain, hidden = one.weight_hh, one.gain, h.shape[-1]
     zeros = U.new_zeros(3 * hidden)
-    (a_r, a_z, a_n), b_h = a.chunk(3, -1), zeros if weights.bias_hh is None else weights.bias_hh
-    if reset_after:
+    (a_r, a_z, a_n), b_h = a.chunk(3, -1), zeros if one.bias_hh is None else one.bias_hh
+    if one.reset_after:
         u = linear(h, U, b_h) if gain is None else normalised(linear(h, U), gain, b_h)
         u_r, u_z, u_n = u.chunk(3, -1)
         r = torch.sigmoid(a_r + u_r)
@@ -103,29 +96,28 @@ def _gates(a: Tensor, h: Tensor, weights: Weights, gain: Tensor | None, reset_af
     return Gates(r, torch.sigmoid(a_z + u_z), torch.tanh(a_n + u_n + b_h[2 * hidden :]))
 
 
-def gates(
-    x: Tensor,
-    h0: Tensor | None,
-    y: Tensor,
-    weights: Weights,
-    reset_after: bool,
-    more: Extras,
-    reverse: bool,
-    gain: Tensor | None = None,
-) -> Gates:
-    """The gates of all steps of one direction at once, from its output y [T, B, H]."""
-    h = y.new_zeros(y.shape[1:]) if h0 is None else h0
-    before = torch.cat([y, h[None]])[1:] if reverse else torch.cat([h[None], y])[:-1]  # T = 0 has none
-    if more.skip is not None and reverse:  # a row's first step, as it walks, begins with h0 and not with y
-        none = torch.zeros_like(more.skip[:1])
-        before = torch.where(torch.cat([more.skip[1:], none])[..., None], h, before)
-    if more.restart is not None:
-        start = torch.zeros_like(h) if more.start is None else more.start
-        before = torch.where(more.restart[..., None], start, before)
-    if more.drop is not None:
-        before = before * more.drop
-    projected = project(without(x, more.skip), weights)
-    return Gates(*(without(gate, more.skip) for gate in _gates(projected, before, weights, gain, reset_after)))
+def gates(directions: Sequence[Direction], y: Tensor) -> list[Tensor]:
+    """r, z and n of each direction, all steps at once, from the layer's output y [T, B, D·H]."""
+    hidden = directions[0].weight_hh.shape[1]
+    found: list[Tensor] = []
+    for d, one in enumerate(directions):
+        h = _before(one, y[..., d * hidden : (d + 1) * hidden])
+        projected = _project(without(one.x, one.skip), one)
+        found += (without(gate, one.skip) for gate in _gates(projected, h, one))
+    return found
+
+
+def _before(one: Direction, y: Tensor) -> Tensor:
+    """What U sees at each step [T, B, H]: the state after the step before."""
+    h = _first_state(one, y)
+    before = torch.cat([y, h[None]])[1:] if one.reverse else torch.cat([h[None], y])[:-1]  # T = 0 has none
+    if one.skip is not None and one.reverse:  # a row's first step, as it walks, begins with h0 and not with y
+        none = torch.zeros_like(one.skip[:1])
+        before = torch.where(torch.cat([one.skip[1:], none])[..., None], h, before)
+    if one.restart is not None:
+        start = torch.zeros_like(h) if one.start is None else one.start
+        before = torch.where(one.restart[..., None], start, before)
+    return before if one.drop is None else before * one.drop
 
 
 def without(tensor: Tensor, skip: Tensor | None) -> Tensor:

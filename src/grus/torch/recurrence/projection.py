@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from grus.runtime import kernels
 from grus.runtime.normalise import normalise, normalise_back
-from grus.torch.recurrence import plain
-from grus.torch.recurrence.native import apart
+from grus.torch.recurrence import plain, pullback
 
 __all__ = ["project"]
 
@@ -34,6 +34,10 @@ def _forward(x: Tensor, W: Tensor, gain: Tensor, bias: Tensor | None) -> tuple[T
     return torch.from_numpy(result).view(*x.shape[:-1], len(gain)), torch.from_numpy(product)
 
 
+def _plain(x: Tensor, W: Tensor, gain: Tensor, bias: Tensor | None) -> tuple[Tensor]:
+    return (plain.normalised(linear(x, W), gain, bias),)
+
+
 class _Projection(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
@@ -44,21 +48,12 @@ class _Projection(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, W, gain, bias, product = ctx.saved_tensors
-        if apart(dy):
-            inputs = [t for t, want in zip((x, W, gain, bias), ctx.needs_input_grad, strict=True) if want]
-            with torch.enable_grad():
-                result = plain.normalised(torch.nn.functional.linear(x, W), gain, bias)
-            found = iter(torch.autograd.grad(result, inputs, dy, create_graph=True))
-            return tuple(next(found) if want else None for want in ctx.needs_input_grad)
+        if pullback.needed(dy):
+            return tuple(pullback.by_autograd(_plain, (x, W, gain, bias), (dy,), ctx.needs_input_grad))
         arrays = normalise_back(product.numpy(), _array(gain), _array(dy).reshape(-1, len(gain)))
         by_product, by_gain, by_bias = map(torch.from_numpy, arrays)
         dx, dW, dgain, dbias = ctx.needs_input_grad
         with torch.autocast("cpu", enabled=False):
             by_x = (by_product @ W).view(x.shape) if dx else None
             by_W = by_product.T @ x.reshape(-1, x.shape[-1]) if dW else None
-        return (
-            by_x,
-            by_W,
-            by_gain if dgain else None,
-            by_bias if dbias else None,
-        )
+        return by_x, by_W, by_gain if dgain else None, by_bias if dbias else None

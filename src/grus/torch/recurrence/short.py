@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from grus.runtime import kernels
-from grus.torch.recurrence import native, plain
-from grus.torch.recurrence.types import Weights
+from grus.torch.recurrence import packing, plain, pullback
+from grus.torch.recurrence.types import Direction
 
 __all__ = ["infer", "step"]
 
@@ -24,15 +24,10 @@ _TENSORS = (Tensor, nn.Parameter)  # subclasses may do anything
 
 
 def infer(
-    x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None], ready: list[kernels.Layer], layer: Any
+    x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None], ready: list[packing.Packed], layer: Any
 ) -> tuple[Tensor, Tensor] | None:
     """A layer: x [T, B, I], or [B, T, I] with ``layer.batch_first``, to y like it and h_n [1, B, H]; no graph."""
-    if (
-        torch.compiler.is_compiling()
-        or x.dim() != 3
-        or not _ordinary(x)
-        or (packed := _held(weights, ready, layer)) is None
-    ):
+    if (packed := _held(x, 3, weights, ready, layer)) is None:
         return None
     rows, columns, features = x.shape
     steps, batch = (columns, rows) if layer.batch_first else (rows, columns)
@@ -48,20 +43,16 @@ def infer(
     h_n = torch.empty(1, batch, hidden, dtype=torch.float32, device="cpu") if h0 is None else torch.empty_like(h0)
     in_time, in_batch = (1, steps) if layer.batch_first else (batch, 1)
     given, made = (x.data_ptr(), in_time * I, in_batch * I), (y.data_ptr(), in_time * hidden, in_batch * hidden)
-    packed.forward_at(kernels.ForwardCall(steps, batch, given, first, made, h_n.data_ptr(), False))
+    call = kernels.ForwardCall(steps=steps, batch=batch, x=given, h0=first, y=made, h_n=h_n.data_ptr(), reverse=False)
+    packed.forward_at(call)
     return y, h_n
 
 
 def step(
-    x: Tensor, h: Tensor | None, weights: Sequence[Tensor | None], ready: list[kernels.Layer], cell: Any
+    x: Tensor, h: Tensor | None, weights: Sequence[Tensor | None], ready: list[packing.Packed], cell: Any
 ) -> Tensor | None:
     """A cell: x [B, I] and h [B, H] to the next state [B, H], differentiable."""
-    if (
-        torch.compiler.is_compiling()
-        or x.dim() != 2
-        or not _ordinary(x)
-        or (packed := _held(weights, ready, cell)) is None
-    ):
+    if (packed := _held(x, 2, weights, ready, cell)) is None:
         return None
     batch, features = x.shape
     if not batch or features != packed.input_size:
@@ -85,10 +76,15 @@ def _ordinary(tensor: Tensor) -> bool:
     )
 
 
-def _held(weights: Sequence[Tensor | None], ready: list[kernels.Layer], module: Any) -> kernels.Layer | None:
-    """The packed weights of ``ready``, where they are these and nobody but us looks on."""
+def _held(
+    x: Tensor, dims: int, weights: Sequence[Tensor | None], ready: list[packing.Packed], module: Any
+) -> packing.Packed | None:
+    """The packed weights of ``ready``, where they are these, x is ordinary and nobody but us looks on."""
     if (
-        len(ready) != 1
+        torch.compiler.is_compiling()
+        or x.dim() != dims
+        or not _ordinary(x)
+        or len(ready) != 1
         or forward_ad._current_level >= 0
         or torch._C._is_tracing()
         or torch._C._len_torch_dispatch_stack()
@@ -104,25 +100,28 @@ def _held(weights: Sequence[Tensor | None], ready: list[kernels.Layer], module: 
         if weight.shape != shape or not _ordinary(weight):
             return None
         addresses[index] = weight.data_ptr()
-    made_for = packed.input_size, packed.hidden_size, packed.reset_after
-    same = made_for == (module.input_size, module.hidden_size, module.reset_after) and packed.holds_at(*addresses)
-    return packed if same else None
+    sizes = module.input_size, module.hidden_size
+    return packed if packing.holds(packed, *sizes, module.reset_after, *addresses) else None
 
 
-def _step(packed: kernels.Layer, x: Tensor, h: Tensor | None, room: kernels.Gates | None) -> Tensor:
+def _step(packed: packing.Packed, x: Tensor, h: Tensor | None, room: kernels.Gates | None) -> Tensor:
     batch, hidden = x.shape[0], packed.hidden_size
     after = torch.empty(batch, hidden, dtype=torch.float32, device="cpu")
     again = torch.empty_like(after)
     first = (0, 0) if h is None else (h.data_ptr(), hidden)
     given, made = (x.data_ptr(), 0, packed.input_size), (after.data_ptr(), 0, hidden)
     native = None if room is None else room.native
-    packed.forward_at(kernels.ForwardCall(1, batch, given, first, made, again.data_ptr(), False, native))
+    packed.forward_at(
+        kernels.ForwardCall(
+            steps=1, batch=batch, x=given, h0=first, y=made, h_n=again.data_ptr(), reverse=False, gates=native
+        )
+    )
     return after
 
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, packed: kernels.Layer, x: Tensor, h: Tensor | None, *weights: Tensor | None) -> Tensor:
+    def forward(ctx: Any, packed: packing.Packed, x: Tensor, h: Tensor | None, *weights: Tensor | None) -> Tensor:
         room = packed.gates(1, x.shape[0])
         after = _step(packed, x, h, room)
         ctx.packed, ctx.room = packed, room
@@ -133,8 +132,13 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, dafter: Tensor) -> Any:
         x, h, after, *weights = ctx.saved_tensors
         packed, wanted = ctx.packed, ctx.needs_input_grad[1:]
-        if native.apart(dafter):
-            return None, *_plain_gradients(packed.reset_after, dafter, x, h, weights, wanted)
+        if pullback.needed(dafter):
+
+            def plainly(x: Tensor, h: Tensor | None, *weights: Any) -> tuple[Tensor]:
+                one = Direction(x.unsqueeze(0), h, *weights)._replace(reset_after=packed.reset_after)
+                return (plain.layer([one])[1],)
+
+            return None, *pullback.by_autograd(plainly, (x, h, *weights), (dafter.unsqueeze(0),), wanted)
         (batch, features), hidden = x.shape, packed.hidden_size
         dafter = dafter.resolve_neg().contiguous()
         dx = torch.empty_like(x) if wanted[0] else None
@@ -144,8 +148,8 @@ class _Step(torch.autograd.Function):
             b_i, b_h = (after.new_empty(3 * hidden) if bias is None else torch.empty_like(bias) for bias in weights[2:])
             by_weights = [torch.empty_like(weights[0]), torch.empty_like(weights[1]), b_i, b_h]
         call = kernels.BackwardCall(
-            1,
-            batch,
+            steps=1,
+            batch=batch,
             x=(x.data_ptr(), 0, features),
             h0=(0, 0) if h is None else (h.data_ptr(), hidden),
             y=(after.data_ptr(), 0, hidden),
@@ -161,22 +165,3 @@ class _Step(torch.autograd.Function):
         packed.backward_at(call)
         found = zip((dx, dh, *by_weights), wanted, strict=True)
         return None, *(gradient if want else None for gradient, want in found)
-
-
-def _plain_gradients(
-    reset_after: bool,
-    dafter: Tensor,
-    x: Tensor,
-    h: Tensor | None,
-    weights: Sequence[Tensor | None],
-    wanted: Sequence[bool],
-) -> list[Tensor | None]:
-    """By x, h and the weights, in their turn differentiable; None where none is wanted."""
-    inputs = (x, h, *weights)
-    with torch.enable_grad():
-        first = None if h is None else h.unsqueeze(0)
-        cell = Weights(*weights)  # type: ignore[arg-type]
-        _, after = plain.layer(x.unsqueeze(0), first, [cell], reset_after)
-        sources = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want and tensor is not None]
-        gradients = iter(torch.autograd.grad(after[0], sources, dafter, create_graph=True, allow_unused=True))
-    return [next(gradients) if want else None for want in wanted]

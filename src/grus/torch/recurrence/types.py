@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "BATCH",
     "DIFFERENTIABLE",
-    "GIVEN",
+    "OWN",
+    "REST",
+    "TENSORS",
     "WEIGHTS",
     "Backward",
+    "Direction",
     "Extras",
     "Gates",
-    "Given",
     "Norms",
-    "Options",
     "Weights",
-    "split",
+    "directions",
+    "joined",
 ]
 
 
@@ -36,7 +39,7 @@ class Weights(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """What one direction may do beyond the plain recurrence.
+    """What one direction may do beyond the recurrence itself.
 
     ``skip`` bool [T, B]: the row has no step t; its state stays, and y is zero there. A row's skipped steps are its
     last in time. ``restart`` bool [T, B]: the row begins step t, as the steps are walked, with ``start`` [B, H] (None:
@@ -66,51 +69,96 @@ class Gates(NamedTuple):
     n: Tensor
 
 
-class Options(NamedTuple):
-    """What is no tensor. ``keep``: the last steps, as they are walked, whose gates come back, for ``gates`` all."""
+class Direction(NamedTuple):
+    """All that one direction of a layer is given: the arguments of ``grus::layer``, whose order stands here alone.
 
-    zone: float
-    reset_after: bool
-    reverse: bool
-    batch_major: bool
-    gates: bool
-    keep: int
+    First what it can be differentiated by, then masks, then what is no tensor. An option with a tensor is one more
+    field here, with its batch in ``BATCH``, its meaning in ``plain`` and its address in ``native``.
+    """
 
-    def time_major(self, y: Tensor) -> Tensor:
-        return y.transpose(0, 1) if self.batch_major else y
-
-
-class Given(NamedTuple):
-    """x [T, B, I], h0 [B, H], the weights, gain [3H] of U h and what ``Extras`` has; None where there is none."""
-
-    x: Tensor
-    h0: Tensor | None
+    x: Tensor  # [T, B, I]; with a gain W x + b_i [T, B, 3H], without weight_ih and bias_ih
+    h0: Tensor | None  # [B, H]
     weight_ih: Tensor | None
     weight_hh: Tensor
     bias_ih: Tensor | None
     bias_hh: Tensor | None
-    gain: Tensor | None
-    start: Tensor | None
-    skip: Tensor | None
-    restart: Tensor | None
-    zone: Tensor | None
-    drop: Tensor | None
+    gain: Tensor | None = None  # [3H]: U h is normalised
+    start: Tensor | None = None  # this and the next five as in Extras
+    skip: Tensor | None = None
+    restart: Tensor | None = None
+    zone_mask: Tensor | None = None  # in the place of the number zone
+    drop: Tensor | None = None
+    zone: float = 0.0
+    reset_after: bool = True
+    reverse: bool = False  # walks from the last step to the first
+    batch_major: bool = False  # y lies in memory as [B, T, H]
+    gates: bool = False  # are results
+    keep: int = 0  # the last steps, as they are walked, whose gates stay for the backward pass; for ``gates`` all
 
     @property
-    def weights(self) -> Weights:
-        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+    def differentiable(self) -> tuple[Tensor | None, ...]:
+        return self[DIFFERENTIABLE]  # type: ignore[return-value]
 
-    def extras(self, options: Options) -> Extras:
-        zone = options.zone if self.zone is None else self.zone
-        return Extras(self.skip, self.restart, self.start, zone, self.drop)
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        return self[TENSORS]  # type: ignore[return-value]
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        return self[TENSORS.stop :]
+
+    def by(self, *tensors: Any) -> Direction:
+        """The same with others in the place of what is differentiable."""
+        return Direction(*tensors, *tuple(self)[REST])
+
+    def alone(self, *tensors: Any) -> list[Direction]:
+        """A layer of it."""
+        return [self.by(*tensors)]
+
+    def turned(self, y: Tensor) -> Tensor:
+        """[T, B, ...] as it lies in memory, and back."""
+        return y.transpose(0, 1) if self.batch_major else y
 
 
-GIVEN, DIFFERENTIABLE = 12, 8  # the fields of Given, and the first of them
-WEIGHTS = slice(2, 7)
+_AT = Direction._fields.index
+DIFFERENTIABLE, TENSORS, REST = slice(_AT("skip")), slice(_AT("zone")), slice(_AT("skip"), None)
+WEIGHTS = slice(_AT("weight_ih"), _AT("start"))  # and the gain
+OWN = slice(_AT("weight_ih"), _AT("skip"))  # what is differentiable and no direction shares
+# the dimension of the batch of each tensor that has one
+BATCH = {"x": 1, "h0": 0, "start": 0, "skip": 1, "restart": 1, "zone_mask": 1, "drop": 0}
 
 
-def split(args: Sequence[Any]) -> tuple[Given, Options]:
-    return Given(*args[:GIVEN]), Options(*args[GIVEN:])
+def directions(
+    x: Tensor,
+    h0: Tensor | None,
+    weights: Sequence[Weights],
+    extras: Sequence[Extras] | None = None,
+    *,
+    reset_after: bool = True,
+    batch_major: bool = False,
+    gates: bool = False,
+) -> list[Direction]:
+    """Those of a layer: h0 is [D, B, H], and the second walks backwards in time."""
+    found = []
+    for d, (W, U, b_i, b_h) in enumerate(weights):
+        skip, restart, start, zone, drop = Extras() if extras is None else extras[d]
+        mask, number = (zone, 0.0) if isinstance(zone, Tensor) else (None, float(zone))
+        first = None if h0 is None else h0[d]
+        masks = None, start, skip, restart, mask, drop
+        found.append(Direction(x, first, W, U, b_i, b_h, *masks, number, reset_after, d == 1, batch_major, gates))
+    return found
+
+
+def joined(
+    rests: Sequence[Sequence[Any]], x: Tensor, h0: Tensor | None, own: Sequence[Tensor | None]
+) -> list[Direction]:
+    """The directions of a layer from what they share, x and h0 [D, B, H], and each one's ``OWN`` and ``REST``."""
+    count = OWN.stop - OWN.start
+    firsts = [None] * len(rests) if h0 is None else h0.unbind()
+    return [
+        Direction(x, first, *own[count * d : count * (d + 1)], *rest)  # type: ignore[arg-type]
+        for d, (first, rest) in enumerate(zip(firsts, rests, strict=True))
+    ]
 
 
 class Backward(NamedTuple):
@@ -118,48 +166,57 @@ class Backward(NamedTuple):
 
     dy: Tensor | None
     dh_n: Tensor | None
-    given: Given
+    direction: Direction
     y: Tensor
     kept: Tensor
-    options: Options
     by_x: bool
     by_weights: bool
     groups: int = 0
 
     @classmethod
     def of(cls, args: Sequence[Any]) -> Backward:
-        dy, dh_n, *tensors, y, kept = args[: GIVEN + 4]
-        *settings, by_x, by_weights, groups = args[GIVEN + 4 :]
-        options = Options._make((*settings, kept.shape[0]))
-        return cls(dy, dh_n, Given(*tensors), y, kept, options, by_x, by_weights, groups)
+        dy, dh_n, *tensors, y, kept = args[: TENSORS.stop + 4]
+        *settings, by_x, by_weights, groups = args[TENSORS.stop + 4 :]
+        direction = Direction._make((*tensors, *settings, kept.shape[0]))
+        return cls(dy, dh_n, direction, y, kept, by_x, by_weights, groups)
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        return self.dy, self.dh_n, *self.direction.tensors, self.y, self.kept
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        return *self.direction.settings[:-1], self.by_x, self.by_weights, self.groups
 
     def args(self) -> tuple[Any, ...]:
-        settings = (*self.options[:-1], self.by_x, self.by_weights, self.groups)
-        return self.dy, self.dh_n, *self.given, self.y, self.kept, *settings
+        return *self.tensors, *self.settings
+
+    @property
+    def batches(self) -> tuple[int | None, ...]:
+        """The dimension of the batch of each of the tensors."""
+        along = 0 if self.direction.batch_major else 1
+        return along, 0, *map(BATCH.get, Direction._fields[TENSORS]), along, 1
 
     def parts(self) -> list[Backward]:
         """The call of each group by itself."""
         if not (self.groups and self.by_weights):
             return [self]
-        along = 0 if self.options.batch_major else 1
-        at = (along, 0, 1, 0, *[None] * 5, 0, 1, 1, 1, 0, along, 1)  # where the batch is
-        tensors = (self.dy, self.dh_n, *self.given, self.y, self.kept)
-        pairs = zip(tensors, at, strict=True)
+        pairs = zip(self.tensors, self.batches, strict=True)
         parts = [[t] * self.groups if t is None or d is None else t.chunk(self.groups, d) for t, d in pairs]
-        rest = (*self.options[:-1], self.by_x, True, 0)
-        return [Backward.of((*own, *rest)) for own in zip(*parts, strict=True)]
+        return [Backward.of((*own, *self.settings[:-1], 0)) for own in zip(*parts, strict=True)]
 
     def joined(self, found: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
         """The gradients from those of the parts."""
         if not (self.groups and self.by_weights):
             return tuple(found[0])
-        at = (1, 0, *[None] * 5, 0)
         whole = []
-        for own, dim, want in zip(zip(*found, strict=True), at, self.wanted, strict=True):
+        for name, own, want in zip(Direction._fields, zip(*found, strict=True), self.wanted, strict=False):
+            dim = BATCH.get(name)
             whole.append(own[0] if not want else torch.stack(own) if dim is None else torch.cat(own, dim))
         return tuple(whole)
 
     @property
     def wanted(self) -> list[bool]:
-        wanted = [self.by_x, True, *[self.by_weights] * 5, True]
-        return [want and tensor is not None for want, tensor in zip(wanted, self.given, strict=False)]
+        """Which gradients, of those by what is differentiable."""
+        wanted = [self.by_x, True, *[self.by_weights] * (WEIGHTS.stop - WEIGHTS.start), True]
+        return [want and tensor is not None for want, tensor in zip(wanted, self.direction.differentiable, strict=True)]

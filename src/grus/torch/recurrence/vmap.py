@@ -13,35 +13,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["backward", "forward"]
+from grus.torch.recurrence.types import BATCH, DIFFERENTIABLE, TENSORS, WEIGHTS, Backward, Direction
 
-_TENSORS = 12  # x, h0, W, U, b_i, b_h, gain, start, skip, restart, zone, drop
-_BATCH = (1, 0, *[None] * 5, 0, 1, 1, 1, 0)  # the dimension of the batch of each
+__all__ = ["backward", "forward"]
 
 
 def forward(run: Callable[..., Any], V: int, dims: Sequence[int | None], args: Sequence[Any]) -> Any:
-    if any(dim is not None for dim in dims[2:7]):
+    if any(dim is not None for dim in dims[WEIGHTS]):
         return _one_by_one(run, V, dims, args)
-    folded = _fold(V, dims[:_TENSORS], args[:_TENSORS], _BATCH)
-    batch_major, gates, keep = args[-3:]
-    own = keep if gates else keep // V  # within the memory that one call may take
-    found = run(*folded, *args[_TENSORS:-1], own)
-    return _unfold(V, found, (0 if batch_major else 1, 0, 1))
+    one = Direction(*args)
+    folded = _fold(V, dims[TENSORS], one.tensors, [BATCH.get(name) for name in Direction._fields[TENSORS]])
+    keep = one.keep if one.gates else one.keep // V  # within the memory that one call may take
+    found = run(*folded, *one.settings[:-1], keep)
+    return _unfold(V, found, (0 if one.batch_major else 1, 0, 1))
 
 
 def backward(run: Callable[..., Any], V: int, dims: Sequence[int | None], args: Sequence[Any]) -> Any:
-    *settings, by_x, by_weights, groups = args[_TENSORS + 4 :]
-    if any(dim is not None for dim in dims[4:9]):
+    if any(dim is not None for dim in dims[2:][WEIGHTS]):  # behind dy and dh_n
         return _one_by_one(run, V, dims, args)
-    along = 0 if settings[3] else 1  # of y: batch_major or not
-    at = (along, 0, *_BATCH, along, 1)
-    folded = _fold(V, dims[: len(at)], args[: len(at)], at)
-    found = run(*folded, *settings, by_x, by_weights, V * max(1, groups))  # the weights have a gradient for each group
-    by_h0, by_start = (None if tensor is None else 0 for tensor in (args[3], args[9]))
-    (dx, dh0, dstart), own = _unfold(V, (*found[:2], found[7]), (1 if by_x else None, by_h0, by_start))
-    of_weights = [0 if gradient.numel() else None for gradient in found[2:7]]
-    weights = _unfold(V, found[2:7], of_weights)[0] if groups else found[2:7]
-    return (dx, dh0, *weights, dstart), (*own[:2], *of_weights, own[2])
+    call = Backward.of(args)
+    folded = _fold(V, dims[: len(call.tensors)], call.tensors, call.batches)
+    found = run(*folded, *call._replace(groups=V * max(1, call.groups)).settings)
+    # a weight has a gradient for each group, V in front of all
+    names = Direction._fields[DIFFERENTIABLE]
+    dims = [BATCH.get(name, 0) if want else None for name, want in zip(names, call.wanted, strict=True)]
+    at = [dim if name in BATCH or call.groups else None for name, dim in zip(names, dims, strict=True)]
+    return _unfold(V, found, at)[0], tuple(dims)
 
 
 def _fold(V: int, dims: Sequence[int | None], tensors: Sequence[Any], at: Sequence[int | None]) -> list[Tensor | None]:
