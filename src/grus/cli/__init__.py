@@ -3,6 +3,8 @@ import, info, verify, stream.
 
 Exit status: 0 done; 1 an export that does not agree with its model; 2 bad input, told in one line on stderr;
 130 interrupted. GRUS_DEBUG=1 shows tracebacks.
+
+May import: everything, within the verb that needs it, so that the command starts at once. Begin with ``fitting``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,9 @@ with the reason.
 
 A Model made here is a chain of GRU blocks: each layer's output sequence is the next one's input. What comes before and
 after (embeddings, dense layers, how long the sequences are, whether the batch is first) stays with the caller.
+
+May import: the model, the spec and ``weights``; of the libraries ``onnx`` and ``h5py`` alone, where a file is read.
+Begin with ``torch``, the plainest of them.
 """
 
 from __future__ import annotations

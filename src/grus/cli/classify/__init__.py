@@ -1,1 +1,4 @@
-"""``grus classify``: a module a verb."""
+"""``grus classify``: a module a verb.
+
+May import: what ``grus.cli`` may, but no other task's folder. Begin with ``fit``.
+"""

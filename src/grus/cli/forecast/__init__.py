@@ -1,1 +1,4 @@
-"""``grus forecast``: a module a verb."""
+"""``grus forecast``: a module a verb.
+
+May import: what ``grus.cli`` may, but no other task's folder. Begin with ``fit``.
+"""

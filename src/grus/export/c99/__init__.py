@@ -1,4 +1,7 @@
-"""A model as C99: one .h and one .c, standard library only, with a self-test."""
+"""A model as C99: one .h and one .c, standard library only, with a self-test.
+
+May import: what ``grus.export`` may, and the rest of it. Begin with ``plan``: buffers and operations in their order.
+"""
 
 from __future__ import annotations
 

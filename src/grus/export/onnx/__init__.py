@@ -1,6 +1,6 @@
 """A whole model as an ONNX graph, built node by node, and proved in ONNX Runtime before it is kept.
 
-Begin with ``graph``: the blocks; ``proof`` runs the result.
+May import: what ``grus.export`` may, and the rest of it. Begin with ``graph``: the blocks; ``proof`` runs the result.
 """
 
 from __future__ import annotations

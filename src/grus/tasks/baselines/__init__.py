@@ -2,6 +2,8 @@
 
 Each takes the training part and the test part as they are, and gives a label for each test item, or bits a character.
 Those of text and series need ``pip install 'grus[baselines]'``, and say so; the rest needs NumPy alone.
+
+May import: NumPy, and where they are used scikit-learn and aeon; nothing of the tasks. Begin with ``ngram``.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 ``Classifier`` has all of it in the manner of scikit-learn. Below it, each in the module of its name: ``predict``,
 ``evaluate``, ``files`` (tables, folders, .ts, .npz), and ``fit``, the only one that needs PyTorch.
 May import: what the tasks share, ``grus.runtime`` and what lies below; no other task.
+Begin with ``classifier``.
 """
 
 from grus.tasks.classify.classifier import Classifier

@@ -3,6 +3,7 @@
 ``LanguageModel`` has all of it in one class. Below it, each in the module of its name: ``evaluate``, ``generate``, and
 ``fit``, the only one that needs PyTorch.
 May import: what the tasks share, ``grus.runtime`` and what lies below; no other task.
+Begin with ``fit``.
 """
 
 from grus.tasks.language.languagemodel import LanguageModel
