@@ -1,7 +1,7 @@
 """Grus for PyTorch: ``GRU`` and ``GRUCell`` with the interface of ``torch.nn``'s, and what goes with them.
 
-May import: PyTorch, ``grus.runtime``, the model and what lies below. Begin with ``gru``, then ``recurrence.routes``: the
-table of who takes which call.
+May import: PyTorch, ``grus.runtime``, the model and what lies below. Begin with ``gru``, then
+``recurrence.routes``: the table of who takes which call.
 """
 
 from __future__ import annotations
