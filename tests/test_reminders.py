@@ -165,7 +165,8 @@ from grus.spec import Linear
 from grus.tasks.fitted import Fitted
 from grus.tasks.options import Options, option
 
-EPILOG = "examples:\\n  grus toy fit numbers.txt -o model.safetensors\\n"
+SUMMARY, DESCRIPTION = "fit a line", "Fit a line."
+EXAMPLES = EPILOG = "examples:\\n  grus toy fit numbers.txt -o model.safetensors\\n"
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,7 @@ def test_a_task_costs_little_on_the_command_line(
     module = ModuleType("toy")
     monkeypatch.setitem(sys.modules, "toy", module)
     exec(compile(TOY_TASK, "toy.py", "exec"), vars(module))
-    entry = ("toy", "fit a line", "Fit a line.", "a line:\n  grus toy fit numbers.txt\n", (module,))
-    monkeypatch.setattr(cli, "TASKS", (*cli.TASKS, entry))
+    monkeypatch.setattr(cli, "TASKS", cli.TASKS | {"toy": module})
     assert len(TOY_TASK.strip().splitlines()) + 7 <= 60  # and its entry in TASKS, with its import
     monkeypatch.chdir(tmp_path)
     Path("numbers.txt").write_text("1\n2\n")

@@ -15,41 +15,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from grus.cli import config, export, import_file, info, names, stream, verify
-from grus.cli.classify import evaluate as classify_evaluate
-from grus.cli.classify import fit as classify_fit
-from grus.cli.classify import predict as classify_predict
-from grus.cli.forecast import evaluate as forecast_evaluate
-from grus.cli.forecast import fit as forecast_fit
-from grus.cli.forecast import predict as forecast_predict
-from grus.cli.language import evaluate as language_evaluate
-from grus.cli.language import fit as language_fit
-from grus.cli.language import generate as language_generate
+from grus.cli import classify, config, export, forecast, import_file, info, language, names, stream, verify
 from grus.errors import InputError
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
-FORECAST = """\
-a forecaster in three lines:
-  grus forecast fit sales.csv --horizon 18 -o model.safetensors
-  grus forecast predict model.safetensors sales.csv -o forecast.csv --plot forecast.png
-  grus forecast evaluate model.safetensors sales.csv
-"""
-
-CLASSIFY = """\
-a classifier in three lines:
-  grus classify fit reviews.csv -o model.safetensors
-  grus classify predict model.safetensors new.csv -o labels.csv
-  grus classify evaluate model.safetensors test.csv --train reviews.csv
-"""
-
-LANGUAGE = """\
-a language model in three lines:
-  grus language fit plays.txt -o model.safetensors
-  grus language generate model.safetensors --prompt "To be, "
-  grus language evaluate model.safetensors other.txt --train plays.txt
-"""
-
+TASKS = {"forecast": forecast, "classify": classify, "language": language}
 MODELS = """\
 a model elsewhere:
   grus info model.safetensors
@@ -59,30 +30,6 @@ a model elsewhere:
   grus stream model.safetensors < steps.csv
 """
 
-TASKS = (
-    (
-        "forecast",
-        "forecast time series, with intervals",
-        "Forecast the series of a long table (columns unique_id, ds, y) with one GRU over them all.",
-        FORECAST,
-        (forecast_fit, forecast_predict, forecast_evaluate),
-    ),
-    (
-        "classify",
-        "sort texts or numeric series into classes, whole or step by step",
-        "Sort texts or numeric series into classes, a label a sequence or a label a step, with probabilities.",
-        CLASSIFY,
-        (classify_fit, classify_predict, classify_evaluate),
-    ),
-    (
-        "language",
-        "learn to write a text on, by characters or subwords",
-        "Learn from a text how texts like it go on: to judge others by it, and to write.",
-        LANGUAGE,
-        (language_fit, language_evaluate, language_generate),
-    ),
-)
-
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are the same one line as all others."""
@@ -91,20 +38,22 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def parser() -> Parser:
+def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of the program; with ``argv`` without the verbs of tasks that are not named in it."""
     raw = argparse.RawDescriptionHelpFormatter
-    everything = "\n".join((FORECAST, CLASSIFY, LANGUAGE, MODELS))
+    everything = "\n".join((*(task.EXAMPLES for task in TASKS.values()), MODELS))
     top = Parser("grus", description="Train GRUs and run them.", epilog=everything, formatter_class=raw)
     top.add_argument("--version", action=_Version, help="show the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for name, summary, description, examples, modules in TASKS:
-        task = commands.add_parser(name, help=summary, description=description, epilog=examples, formatter_class=raw)
-        verbs = task.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
-        for module in modules:
-            module.add(verbs)
-        config.add(verbs.choices["fit"])
-    for command in (export, import_file, info, stream, verify):
-        command.add(commands)
+    for name, task in TASKS.items():
+        told = {"help": task.SUMMARY, "description": task.DESCRIPTION, "epilog": task.EXAMPLES}
+        command = commands.add_parser(name, formatter_class=raw, **told)
+        if argv is None or name in argv:
+            verbs = command.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
+            task.add(verbs)
+            config.add(verbs.choices["fit"])
+    for one in (export, import_file, info, stream, verify):
+        one.add(commands)
     return top
 
 
@@ -133,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = None
     try:
-        options = config.apply(parser(), arguments)
+        argv = sys.argv[1:] if arguments is None else arguments
+        options = config.apply(parser(argv), argv)
         with config.saving(options):
             status: int = options.run(options)
         sys.stdout.flush()

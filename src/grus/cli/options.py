@@ -38,6 +38,8 @@ def settings(options: argparse.Namespace, kind: type[Kind]) -> Kind:
 
 def shown(one: Declared) -> str:
     """The default in a few words, "" where nothing is to be said."""
+    if one.default is True and not one.option.flag:
+        return "yes"
     if one.default is None or isinstance(one.default, bool) or not isinstance(one.default, (int, float, str, tuple)):
         return one.option.otherwise
     return ",".join(map(str, one.default)) if isinstance(one.default, tuple) else str(one.default)

@@ -1,4 +1,22 @@
-"""``grus forecast``: a module a verb.
+"""``grus forecast``: a module a verb, and how the table is read. For people who have series and no Python.
 
 May import: what ``grus.cli`` may, but no other task's folder. Begin with ``fit``.
 """
+
+from typing import Any
+
+SUMMARY = "forecast time series, with intervals"
+DESCRIPTION = "Forecast the series of a long table (columns unique_id, ds, y) with one GRU over them all."
+EXAMPLES = """\
+a forecaster in three lines:
+  grus forecast fit sales.csv --horizon 18 -o model.safetensors
+  grus forecast predict model.safetensors sales.csv -o forecast.csv --plot forecast.png
+  grus forecast evaluate model.safetensors sales.csv
+"""
+
+
+def add(verbs: Any) -> None:
+    from grus.cli.forecast import evaluate, fit, predict
+
+    for verb in (fit, predict, evaluate):
+        verb.add(verbs)
