@@ -120,7 +120,7 @@ def test_a_precision_is_missed_where_its_meaning_is_told(told: list[str]) -> Non
 
 def test_an_export_target_is_missed(told: list[str]) -> None:
     lines = "\n".join(line for line in told if line.startswith("export/targets.py"))
-    assert 'Missing named argument "verify" for "Target"' in lines
+    assert 'Missing positional argument "verify" in call to "Target"' in lines
     assert '"limits" to "Target" has incompatible type "Literal[\'toy\']"' in lines
 
 

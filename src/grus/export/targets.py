@@ -30,7 +30,7 @@ class Tried:
     said: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Target:
     """what: for people. suffix: of the file, "" for a folder. options: of ``grus export``, that only some targets take.
 
@@ -122,44 +122,26 @@ def _read_back(model: Model, path: Path, given: Given) -> Tried:
 
 
 TARGETS: Mapping[str, Target] = {
-    "onnx": Target(
-        what="ONNX",
-        suffix=".onnx",
-        options=("opset",),
-        limits="onnx",
-        holds=_ends(".onnx"),
-        write=_write_onnx,
-        tried=_proved,
-        verify=_verify_onnx,
-    ),
-    "c": Target(
-        what="C99",
-        suffix="",
-        options=("name", "weights", "int8"),
-        limits="c",
-        holds=Path.is_dir,
-        write=_write_c,
-        tried=_try_c,
-        verify=_verify_c,
-    ),
+    "onnx": Target("ONNX", ".onnx", ("opset",), "onnx", _ends(".onnx"), _write_onnx, _proved, _verify_onnx),
+    "c": Target("C99", "", ("name", "weights", "int8"), "c", Path.is_dir, _write_c, _try_c, _verify_c),
     "torch": Target(
-        what="weights of PyTorch",
-        suffix=".safetensors",
-        options=("block", "prefix"),
-        limits="all weights",
-        holds=_ends(".safetensors"),
-        write=_write_torch,
-        tried=_read_back,
-        verify=_verify_arrays,
+        "weights of PyTorch",
+        ".safetensors",
+        ("block", "prefix"),
+        "all weights",
+        _ends(".safetensors"),
+        _write_torch,
+        _read_back,
+        _verify_arrays,
     ),
     "keras": Target(
-        what="weights of Keras",
-        suffix=".keras",
-        options=("block",),
-        limits="all weights",
-        holds=_ends(".keras"),
-        write=_write_keras,
-        tried=_read_back,
-        verify=_verify_arrays,
+        "weights of Keras",
+        ".keras",
+        ("block",),
+        "all weights",
+        _ends(".keras"),
+        _write_keras,
+        _read_back,
+        _verify_arrays,
     ),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from grus.errors import InputError
-from grus.spec.facts import Facts, Shape
+from grus.spec.facts import Facts, Shape, stepwise
 from grus.spec.fields import check, check_flags, check_sizes
 
 __all__ = ["GRU", "Activation", "Embedding", "Linear", "Pool", "gru_parameters"]
@@ -78,19 +78,9 @@ class Linear:
 
     @property
     def facts(self) -> Facts:
-        shapes = {"weight": (self.output_size, self.input_size), "bias": (self.output_size,)}
-        return Facts(
-            words=f"Linear, {self.input_size} -> {self.output_size}",
-            products=self.input_size * self.output_size,
-            count=1 + self.bias,
-            arrays=[*shapes.items()][: 1 + self.bias],
-            states=(),
-            accumulates=False,
-            streams=True,
-            ids=0,
-            sums=True,
-            chains={},
-        )
+        shapes = {"weight": (self.output_size, self.input_size)} | ({"bias": (self.output_size,)} if self.bias else {})
+        words = f"Linear, {self.input_size} -> {self.output_size}"
+        return stepwise(words, shapes, products=self.input_size * self.output_size, ids=0, sums=True)
 
 
 class _AsWide:
@@ -121,18 +111,7 @@ class Activation(_AsWide):
 
     @property
     def facts(self) -> Facts:
-        return Facts(
-            words=f"{self.function}, {self.size} -> {self.size}",
-            products=0,
-            count=0,
-            arrays=(),
-            states=(),
-            accumulates=False,
-            streams=True,
-            ids=0,
-            sums=False,
-            chains={},
-        )
+        return stepwise(f"{self.function}, {self.size} -> {self.size}", {}, products=0, ids=0, sums=False)
 
 
 @dataclass(frozen=True)
@@ -151,18 +130,8 @@ class Embedding:
 
     @property
     def facts(self) -> Facts:
-        return Facts(
-            words=f"Embedding, {self.size:,} ids -> {self.output_size}",
-            products=0,
-            count=1,
-            arrays=[("weight", (self.size, self.output_size))],
-            states=(),
-            accumulates=False,
-            streams=True,
-            ids=self.size,
-            sums=False,
-            chains={},
-        )
+        words = f"Embedding, {self.size:,} ids -> {self.output_size}"
+        return stepwise(words, {"weight": (self.size, self.output_size)}, products=0, ids=self.size, sums=False)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ names are the keys in a model file and in the state_dict of the PyTorch network.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
 from grus.errors import InputError
 from grus.spec.blocks import GRU, Activation, Embedding, Linear, Pool
-from grus.spec.facts import Facts, Shape
+from grus.spec.facts import Facts, Shape, holding
 from grus.spec.fields import check_sizes, shown
 
 __all__ = [
@@ -25,9 +25,8 @@ __all__ = [
     "Mean",
     "Residual",
     "check_chain",
-    "count",
     "count_ids",
-    "depth",
+    "extent",
     "last_to_look_back",
     "leaves",
     "parameters",
@@ -52,22 +51,6 @@ class Joined:
         return self.blocks[-1].output_size
 
 
-def _holding(words: str, chains: Mapping[str, tuple[Block, ...]], *, sums: bool) -> Facts:
-    """The facts of a block that holds others and has nothing of its own."""
-    return Facts(
-        words=words,
-        products=0,
-        count=0,
-        arrays=(),
-        states=(),
-        accumulates=False,
-        streams=True,
-        ids=0,
-        sums=sums,
-        chains=chains,
-    )
-
-
 @dataclass(frozen=True)
 class Bypass:
     """The last ``size`` features go around ``blocks`` and are joined to the end of their output."""
@@ -89,7 +72,7 @@ class Bypass:
 
     @property
     def facts(self) -> Facts:
-        return _holding(f"Bypass, {self.size} features around it", {"": self.blocks}, sums=False)
+        return holding(f"Bypass, {self.size} features around it", {"": self.blocks}, sums=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +88,7 @@ class Residual(Joined):
 
     @property
     def facts(self) -> Facts:
-        return _holding("Residual, added to its input", {"": self.blocks}, sums=True)
+        return holding("Residual, added to its input", {"": self.blocks}, sums=True)
 
 
 @dataclass(frozen=True)
@@ -134,7 +117,7 @@ class Mean:
     @property
     def facts(self) -> Facts:
         chains = {f"{i}.": member for i, member in enumerate(self.members)}
-        return _holding(f"Mean of {len(self.members)}", chains, sums=True)
+        return holding(f"Mean of {len(self.members)}", chains, sums=True)
 
 
 Block: TypeAlias = GRU | Linear | Activation | Embedding | Pool | Bypass | Residual | Mean
@@ -174,15 +157,14 @@ def parameters(blocks: Sequence[Block], prefix: str = "") -> dict[str, Shape]:
     return {name + key: shape for name, block in walk(blocks, prefix) for key, shape in block.facts.arrays}
 
 
-def count(blocks: Sequence[Block]) -> int:
-    """How many arrays :func:`parameters` would name."""
-    own = [block.facts for block in blocks]  # a hostile file has many: each is asked once
-    return sum(facts.count + sum(map(count, facts.chains.values())) for facts in own)
+def extent(blocks: Sequence[Block]) -> tuple[int, int]:
+    """How deep blocks stand inside blocks, 1 where none does, and how many arrays :func:`parameters` would name.
 
-
-def depth(blocks: Sequence[Block]) -> int:
-    """How deep blocks stand inside blocks, 1 where none does."""
-    return 1 + max((depth(chain) for block in blocks for chain in block.facts.chains.values()), default=0)
+    Both in one walk, and no array is named: a hostile file has many blocks of many arrays.
+    """
+    own = [block.facts for block in blocks]
+    inner = [extent(chain) for facts in own for chain in facts.chains.values()]
+    return 1 + max((depth for depth, _ in inner), default=0), sum(f.count for f in own) + sum(n for _, n in inner)
 
 
 def products(blocks: Sequence[Block]) -> int:

@@ -6,10 +6,10 @@ No field has a default: whoever adds a block says them all, and mypy names those
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-__all__ = ["PRECISIONS", "Facts", "Format", "Precision", "Shape", "format_of"]
+__all__ = ["PRECISIONS", "Facts", "Format", "Precision", "Shape", "format_of", "holding", "stepwise"]
 
 Shape: TypeAlias = tuple[int, ...]
 Precision: TypeAlias = Literal["float32", "w8a16"]
@@ -39,6 +39,27 @@ class Facts:
     ids: int
     sums: bool
     chains: Mapping[str, tuple[Any, ...]]
+
+
+def stepwise(words: str, arrays: Mapping[str, Shape], *, products: int, ids: int, sums: bool) -> Facts:
+    """The facts of a block that has neither a state nor blocks inside it."""
+    return Facts(
+        words=words,
+        products=products,
+        count=len(arrays),
+        arrays=arrays.items(),
+        states=(),
+        accumulates=False,
+        streams=True,
+        ids=ids,
+        sums=sums,
+        chains={},
+    )
+
+
+def holding(words: str, chains: Mapping[str, tuple[Any, ...]], *, sums: bool) -> Facts:
+    """The facts of a block that holds others and has nothing of its own."""
+    return replace(stepwise(words, {}, products=0, ids=0, sums=sums), chains=chains)
 
 
 @dataclass(frozen=True, kw_only=True)

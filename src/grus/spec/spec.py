@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from grus.errors import InputError
-from grus.spec.chains import BLOCKS, Block, Joined, check_chain, count, depth, leaves, streams
+from grus.spec.chains import BLOCKS, Block, Joined, check_chain, extent, leaves, streams
 from grus.spec.encoding import LEFT_OUT, classes_in, decode, encode
 from grus.spec.facts import PRECISIONS, Format, Precision, format_of
 from grus.spec.fields import MAX_DEPTH, check
@@ -28,9 +28,10 @@ class Spec(Joined):
 
     def __post_init__(self) -> None:
         check_chain(self, "blocks", self.blocks)
-        if depth(self.blocks) > MAX_DEPTH:
+        depth, arrays = extent(self.blocks)
+        if depth > MAX_DEPTH:
             raise InputError(f"Spec.blocks nest more than {MAX_DEPTH} deep")
-        if (arrays := count(self.blocks)) > MAX_ARRAYS:
+        if arrays > MAX_ARRAYS:
             raise InputError(f"Spec.blocks have {arrays:,} arrays, expected at most {MAX_ARRAYS:,}")
         check(self, "task", self.task is None or isinstance(self.task, TASKS), "a task or None")
         check(self, "precision", self.precision in PRECISIONS, " or ".join(map(repr, PRECISIONS)))

@@ -183,11 +183,9 @@ def _pool(op: Pooling) -> str:
 def _statement(op: Operation) -> str:
     match op:
         case Gru():
-            bias = f", w->b_{op.suffix}" if op.block.bias else ""
-            return f"{_name(op)}({op.x}, {op.h}, w->W_{op.suffix}, w->U_{op.suffix}{bias});"
+            return f"{_name(op)}({op.x}, {op.h}, w->W_{op.suffix}, w->U_{op.suffix}{_bias(op)});"
         case MatVec():
-            bias = f", w->b_{op.suffix}" if op.block.bias else ""
-            return f"{_name(op)}({op.x}, {op.y}, w->A_{op.suffix}{bias});"
+            return f"{_name(op)}({op.x}, {op.y}, w->A_{op.suffix}{_bias(op)});"
         case Gather():
             return f"{_name(op)}({op.x}, {op.y}, w->E_{op.suffix});"
         case Pooling():
@@ -207,6 +205,10 @@ def _statement(op: Operation) -> str:
             total = " + ".join(part.at("i") for part in op.parts)
             mean = f"({total}) / {op.count}.0f" if op.count > 1 else total
             return _loop(op.y.size, f"{op.y.at('i')} = {mean};")
+
+
+def _bias(op: Gru | MatVec) -> str:
+    return f", w->b_{op.suffix}" if op.block.bias else ""
 
 
 def _loop(size: int, body: str) -> str:
