@@ -20,21 +20,13 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   grus export model.safetensors --to onnx -o model.onnx
-  grus export model.safetensors --to c -o net/
   grus export model.safetensors --to c -o net/ --int8 --calibrate steps.csv --int8-model small.safetensors
   grus export model.safetensors --to torch --block 0 --prefix encoder.gru -o weights.safetensors
-  grus export model.safetensors --to keras -o model.keras
 
-What is written is compared with the model at once: an ONNX file is run before it is kept, C is compiled and its
-self-test run where there is a compiler ($CC, or cc), weights are read back. Exit status 1 where they do not agree.
-onnx and c are the whole network; torch and keras hold GRUs alone, and --block names one of a larger network. The C is a
-function of one step, or with a bidirectional GRU of a whole sequence; with a model of text its vocabulary comes along.
+What is written is run or read back at once and compared with the model: exit status 1 where they do not agree.
 --calibrate takes inputs as the model will meet them: lines of numbers as for grus stream, a .npy file [T, I] or
 [T, B, I], or for a forecaster a table of series as for grus forecast predict.
 """
-
-SERIES = 64  # of a table, at most, to calibrate with
-STEPS = 96  # the last of each
 
 
 def add(verbs: Any) -> None:
@@ -43,9 +35,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
     kinds = ", ".join(f"{to} ({each.what}{'' if each.suffix else ', a folder'})" for to, each in TARGETS.items())
     parser.add_argument("--to", choices=tuple(TARGETS), required=True, help=f"what to write: {kinds}")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="PATH", help="the file, or for c the folder"
-    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="the file, or for c a folder")
     parser.add_argument("--opset", type=shared.positive, metavar="N", help="of the ONNX file (default: 17)")
     parser.add_argument("--block", metavar="NAME", help="one GRU of the network, named as its arrays are: 0, 1.0, …")
     parser.add_argument("--prefix", metavar="P", help="what stands before the names in the state_dict")
@@ -53,9 +43,7 @@ def add(verbs: Any) -> None:
     group.add_argument("--name", metavar="NAME", help="what every name begins with (default: the folder's)")
     group.add_argument("--weights", choices=("source", "file"), help="in the source (default), or in a file beside it")
     group.add_argument("--int8", action="store_true", default=None, help="int8 weights and 16-bit activations")
-    group.add_argument(
-        "--calibrate", type=Path, metavar="FILE", help="inputs that say how large numbers are, for --int8"
-    )
+    group.add_argument("--calibrate", type=Path, metavar="FILE", help="for --int8: inputs as the model will meet")
     group.add_argument("--int8-model", type=Path, metavar="MODEL", help="also write the quantised model")
     forecast_data.add_columns(parser)
 
@@ -108,43 +96,10 @@ def calibration(model: Model, path: Path, options: argparse.Namespace) -> NDArra
 
     match model.spec.task:
         case Forecast():
-            return _features(model, path, options)
+            from grus.tasks.forecast.predict import sample
+
+            return sample(model, forecast_data.read(path, options))
         case Classify() | Language() | None:
-            return _numbers(model, path)
+            from grus.inputs.lines import read
 
-
-def _numbers(model: Model, path: Path) -> NDArray[Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {str(path)!r}")
-    if path.suffix.lower() == ".npy":
-        return _array(path)
-
-    from grus.inputs.lines import lines, stacked
-
-    with open(path, "rb") as file:
-        return stacked(list(lines(file, model.spec.input_size, str(path))), str(path))
-
-
-def _array(path: Path) -> NDArray[Any]:
-    import numpy as np
-
-    try:  # mapped: what its header says of its size is compared with the file before anything is made
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
-        raise InputError(f"{str(path)!r} is not a NumPy file, or is damaged: {error}") from None
-    if x.dtype.kind not in "fiu" or x.ndim not in (2, 3):
-        raise InputError(f"{str(path)!r} holds {x.dtype}{x.shape}, expected numbers [T, I] or [T, B, I]")
-    return np.array(x[:, None] if x.ndim == 2 else x)
-
-
-def _features(model: Model, path: Path, options: argparse.Namespace) -> NDArray[Any]:
-    import numpy as np
-
-    from grus.tasks.forecast.predict import task_of
-    from grus.tasks.forecast.prepare import panel_for
-    from grus.tasks.forecast.windows import Windows
-
-    task = task_of(model)
-    panel = panel_for(task, forecast_data.read(path, options), None)
-    chosen = np.arange(0, len(panel.ids), max(1, -(-len(panel.ids) // SERIES)))
-    return Windows(panel, task).features(chosen, panel.steps, min(STEPS, task.window, panel.steps))
+            return read(path, model.spec.input_size)

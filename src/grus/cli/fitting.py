@@ -37,9 +37,8 @@ def add(parser: argparse.ArgumentParser, kind: type[Options], *, device: bool = 
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write them for TensorBoard")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary of the fit")
     if device:
-        parser.add_argument(
-            "--device", choices=("cpu", "cuda"), default="cpu", help="what to compute on (default: %(default)s)"
-        )
+        what = "what to compute on (default: %(default)s)"
+        parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=what)
     shared.add_threads(parser)
 
 

@@ -38,12 +38,8 @@ def add(verbs: Any) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a .safetensors, .keras or .onnx file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
     parser.add_argument("--prefix", metavar="P", help="of a state_dict: the GRU whose names begin so (encoder.gru)")
-    parser.add_argument(
-        "--reset-before",
-        action="store_true",
-        default=None,
-        help="of a state_dict: made with reset_after=False of grus.torch, which leaves no trace in it",
-    )
+    what = "of a state_dict: made with reset_after=False of grus.torch, which leaves no trace in it"
+    parser.add_argument("--reset-before", action="store_true", default=None, help=what)
     parser.add_argument("--nodes", type=shared.names, metavar="A,…", help="of an ONNX graph: the GRU nodes, in order")
 
 

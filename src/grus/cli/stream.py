@@ -20,12 +20,8 @@ examples:
   grus stream model.safetensors < steps.csv
   sensor | grus stream model.safetensors --state sensor.state | actuator
 
-A line is a step: the numbers the network takes, with commas or spaces between them, or as a JSON list. The answer is a
-line of the same kind, written before the next is read. Empty lines are left out.
-With --state the stream goes on from that file, if it is there, and leaves its state in it at its end (or Ctrl-C).
-A model with a task takes and gives what the network does: for a forecaster, and for a classifier of series, scaled
-features and not the series; for a model of text ids (whole numbers: line n of the vocabulary that grus export --to c
-writes is id n), not the text.
+A line is a step: the numbers the network takes, with commas or spaces between them, or as a JSON list; the answer is of
+the same kind. A model with a task takes and gives what its network does: scaled features, or the ids of tokens.
 """
 
 
@@ -33,9 +29,7 @@ def add(verbs: Any) -> None:
     what = "Read steps from standard input and answer each at once, in constant memory."
     parser = shared.verb(verbs, "stream", run, "run a model on lines of numbers, each answered at once", what, EPILOG)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
-    parser.add_argument(
-        "--state", type=Path, metavar="FILE", help="begin with the state in it, and keep the last there"
-    )
+    parser.add_argument("--state", type=Path, metavar="FILE", help="begin with its state, and keep the last there")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -22,14 +22,10 @@ run: a folder of C is compiled and executed.
 
 def add(verbs: Any) -> None:
     what = "Run an export beside its model on random inputs, and compare."
-    parser = shared.verb(
-        verbs, "verify", run, "run an exported file or folder beside the model it was made of", what, EPILOG
-    )
+    parser = shared.verb(verbs, "verify", run, "run an export beside the model it was made of", what, EPILOG)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
     parser.add_argument("exported", type=Path, metavar="EXPORTED", help="what grus export wrote")
-    parser.add_argument(
-        "--block", metavar="NAME", help="the GRU that was exported to torch or keras, as in grus export"
-    )
+    parser.add_argument("--block", metavar="NAME", help="the GRU that was exported, as in grus export")
     parser.add_argument("--prefix", metavar="P", help="what stands before its names, as in grus export")
 
 

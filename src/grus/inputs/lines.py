@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
 
-__all__ = ["Line", "lines", "most_bytes", "written"]
+__all__ = ["Line", "lines", "most_bytes", "read", "stacked", "written"]
 
 
 class Line:
@@ -94,3 +95,19 @@ def stacked(steps: Sequence[Line], name: str) -> NDArray[np.float32]:
     if not steps:
         raise InputError(f"{name} has no steps")
     return np.stack([step.values for step in steps])[:, None]
+
+
+def read(path: Path, size: int) -> NDArray[Any]:
+    """x [T, B, I] of a file: a .npy of such an array, or of [T, I], else lines as :func:`lines` reads them."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    if path.suffix.lower() != ".npy":
+        with open(path, "rb") as file:
+            return stacked(list(lines(file, size, str(path))), str(path))
+    try:  # mapped: what its header says of its size is compared with the file before anything is made
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
+        raise InputError(f"{str(path)!r} is not a NumPy file, or is damaged: {error}") from None
+    if x.dtype.kind not in "fiu" or x.ndim not in (2, 3):
+        raise InputError(f"{str(path)!r} holds {x.dtype}{x.shape}, expected numbers [T, I] or [T, B, I]")
+    return np.array(x[:, None] if x.ndim == 2 else x)

@@ -36,22 +36,16 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         ("--time-col", "ds", "when"),
     ):
         group.add_argument(option, default=default, metavar="NAME", help=f"column: {what} (default: %(default)s)")
-    group.add_argument(
-        "--channels", type=shared.names, default=(), metavar="A,…", help="columns of numbers (default: all others)"
-    )
-    group.add_argument(
-        "--labels",
-        choices=("auto", "sequence", "step"),
-        default="auto",
-        help="one label a series or one a step (default: auto, by the data)",
-    )
+    what = "columns of numbers (default: all others)"
+    group.add_argument("--channels", type=shared.names, default=(), metavar="A,…", help=what)
+    what = "one label a series or one a step (default: auto, by the data)"
+    group.add_argument("--labels", choices=("auto", "sequence", "step"), default="auto", help=what)
     group.add_argument("--encoding", default="utf-8", metavar="NAME", help="of text files (default: %(default)s)")
 
 
 def add_longest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--longest", type=shared.natural, metavar="N", help="steps that are read, 0 for all (default: as in the fit)"
-    )
+    what = "steps that are read, 0 for all (default: as in the fit)"
+    parser.add_argument("--longest", type=shared.natural, metavar="N", help=what)
 
 
 def reading(model: Model, options: argparse.Namespace) -> Model:

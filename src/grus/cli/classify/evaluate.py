@@ -10,19 +10,14 @@ from grus.cli import shared
 from grus.cli.classify import data as classify_data
 from grus.files import write_whole
 
-EPILOG = (
-    """\
+EPILOG = f"""\
 examples:
-  grus classify evaluate model.safetensors reviews_test.csv
   grus classify evaluate model.safetensors reviews_test.csv --train reviews.csv -o report.json
 
+{classify_data.FORMATS}
+With --train, baselines learn from what the model was fitted to: the most frequent class; for texts TF-IDF with logistic
+regression; for series the nearest neighbour and MiniROCKET.
 """
-    + classify_data.FORMATS
-    + """
-With --train, the data the model was fitted to, baselines learn from it and stand in the same table: the most frequent
-class; for texts TF-IDF with logistic regression; for series the nearest neighbour and MiniROCKET.
-"""
-)
 
 
 def add(verbs: Any) -> None:

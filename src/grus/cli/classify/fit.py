@@ -21,10 +21,9 @@ examples:
   grus classify fit reviews.csv -o model.safetensors --test reviews_test.csv
   grus classify fit Vowels_TRAIN.ts -o model.safetensors --test Vowels_TEST.ts --compare-lstm
   grus classify fit tagged.csv -o model.safetensors --token-col word --label-col tag
-  torchrun --nproc-per-node 2 -m grus classify fit reviews.csv -o model.safetensors
 
 {classify_data.FORMATS}
-Ctrl-C leaves MODEL.checkpoint, from which --resume ends at the same weights as a run that was never broken off.
+After Ctrl-C the same command with --resume goes on.
 """
 
 
@@ -33,9 +32,7 @@ def add(verbs: Any) -> None:
     parser = shared.verb(verbs, "fit", run, "train a model on labelled texts or series", what, EPILOG)
     shared.add_data(parser, classify_data.DATA)
     parser.add_argument("--test", type=shared.data, metavar="DATA", help="then evaluate on these, beside baselines")
-    parser.add_argument(
-        "--compare-lstm", action="store_true", help="with --test: also train an LSTM of as many parameters"
-    )
+    parser.add_argument("--compare-lstm", action="store_true", help="with --test: also train an LSTM of like size")
     classify_data.add_columns(parser)
     fitting.add(parser, Settings)
 

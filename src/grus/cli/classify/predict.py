@@ -11,21 +11,15 @@ from grus.cli.classify import data as classify_data
 from grus.errors import InputError
 from grus.files import write_whole
 
-EPILOG = (
-    """\
+EPILOG = f"""\
 examples:
-  grus classify predict model.safetensors reviews.csv -o classes.csv
   grus classify predict model.safetensors reviews.csv -o classes.csv --proba
   grus classify predict model.safetensors --text "A film to remember."
 
+{classify_data.FORMATS}
+The output has the columns unique_id (where the data has none: the number of the sequence, from 1) and label; with
+--proba one more for each class; where every step has a label a row a step, with step (from 1) and, of text, token.
 """
-    + classify_data.FORMATS
-    + """
-The output, CSV, or JSON lines where its name ends in .jsonl, has the columns unique_id (where the data has none: the
-number of the sequence, from 1) and label; with --proba one more for each class. Where every step has a label there
-is a row a step, with the columns step (from 1) and, of text, token.
-"""
-)
 
 
 def add(verbs: Any) -> None:

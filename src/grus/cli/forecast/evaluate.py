@@ -9,12 +9,9 @@ from grus.cli import shared
 from grus.cli.forecast import data as forecast_data
 
 EPILOG = """\
-examples:
-  grus forecast evaluate model.safetensors sales.csv
-  grus forecast evaluate model.safetensors sales.csv --windows 3 -o report.json
+example: grus forecast evaluate model.safetensors sales.csv --windows 3 -o report.json
 
-The last horizon of every series is hidden and forecast from what comes before it. To judge a model by what it never
-saw, train it on older rows than it is evaluated on, or use: grus forecast fit --backtest K
+To judge a model by what it never saw, train it on older rows, or use: grus forecast fit --backtest K
 """
 
 
@@ -25,13 +22,8 @@ def add(verbs: Any) -> None:
     )
     shared.add_model(parser, "forecast")
     shared.add_data(parser, forecast_data.DATA)
-    parser.add_argument(
-        "--windows",
-        type=shared.positive,
-        default=1,
-        metavar="K",
-        help="how many horizons to hide, one before the other (default: %(default)s)",
-    )
+    what = "how many horizons to hide, one before the other (default: %(default)s)"
+    parser.add_argument("--windows", type=shared.positive, default=1, metavar="K", help=what)
     shared.add_report(parser)
     forecast_data.add_columns(parser)
     shared.add_threads(parser)

@@ -19,11 +19,10 @@ NO_MODEL = (".csv", ".tsv", ".parquet", ".pq", ".json", ".png")  # endings that 
 EPILOG = """\
 examples:
   grus forecast fit sales.csv --horizon 14 --future price,holiday --static shop -o model.safetensors
-  grus forecast fit sales.csv --horizon 18 -o model.safetensors --backtest 3
   torchrun --nproc-per-node 2 -m grus forecast fit sales.csv --horizon 18 -o model.safetensors
 
 The table has one row for each series and time: unique_id, ds, y, and covariates. An empty y is a missing value.
-Ctrl-C leaves MODEL.checkpoint, from which --resume ends at the same weights as a run that was never broken off.
+After Ctrl-C the same command with --resume goes on.
 """
 
 
@@ -32,12 +31,8 @@ def add(verbs: Any) -> None:
     parser = shared.verb(verbs, "fit", run, "train a model on a table of series", what, EPILOG)
     shared.add_data(parser, forecast_data.DATA)
     forecast_data.add_columns(parser)
-    parser.add_argument(
-        "--backtest",
-        type=shared.positive,
-        metavar="K",
-        help="then train on all but the last K horizons, forecast these, and compare with naive forecasts",
-    )
+    what = "then train on all but the last K horizons, forecast these, and compare with naive forecasts"
+    parser.add_argument("--backtest", type=shared.positive, metavar="K", help=what)
     fitting.add(parser, Settings, device=False)
 
 

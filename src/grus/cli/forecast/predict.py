@@ -13,11 +13,8 @@ from grus.files import write_whole
 
 EPILOG = """\
 examples:
-  grus forecast predict model.safetensors sales.csv -o forecast.csv
   grus forecast predict model.safetensors sales.csv -o forecast.csv --plot forecast.png --plot-ids shop-1,shop-7
   grus forecast predict model.safetensors sales.csv --future-data prices.csv -o forecast.parquet
-
-The output has the columns unique_id, ds and one for each quantile: q0.1, q0.5, q0.9.
 """
 
 
@@ -27,9 +24,7 @@ def add(verbs: Any) -> None:
     shared.add_model(parser, "forecast")
     shared.add_data(parser, forecast_data.DATA)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the CSV or Parquet to write")
-    parser.add_argument(
-        "--future-data", type=shared.data, metavar="FILE", help="the future covariates over the horizon"
-    )
+    parser.add_argument("--future-data", type=shared.data, metavar="FILE", help="covariates over the horizon")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of a few series and their forecasts")
     parser.add_argument("--plot-ids", type=shared.names, metavar="ID,…", help="the series in it (default: six of them)")
     forecast_data.add_columns(parser)

@@ -11,12 +11,9 @@ from grus.cli import shared
 TEXT = "text files, read one after the other"
 
 EPILOG = """\
-examples:
-  grus language evaluate model.safetensors unseen.txt
-  grus language evaluate model.safetensors unseen.txt --train plays.txt -o report.json
+example: grus language evaluate model.safetensors unseen.txt --train plays.txt -o report.json
 
-The text is read from its first character to its last. Its figures flatter where the model was trained on it; what
-grus language fit held out at the end of its text it evaluates itself.
+The figures flatter where the model was trained on the text; what grus language fit held out it evaluates itself.
 """
 
 
@@ -27,13 +24,8 @@ def add(verbs: Any) -> None:
     )
     shared.add_model(parser, "language")
     shared.add_data(parser, TEXT, nargs="+", metavar="TEXT")
-    parser.add_argument(
-        "--train",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="what the model was trained on: the table then has what an n-gram model and xz make of it",
-    )
+    what = "what the model was trained on: the table then has what an n-gram model and xz make of it"
+    parser.add_argument("--train", type=Path, nargs="+", metavar="FILE", help=what)
     add_encoding(parser)
     shared.add_report(parser)
     shared.add_threads(parser)

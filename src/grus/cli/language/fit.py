@@ -19,11 +19,8 @@ EPILOG = """\
 examples:
   grus language fit plays.txt poems.txt -o model.safetensors --epochs 20 --hidden-size 256 --dropout 0.2
   grus language fit news.txt -o model.safetensors --tokens subwords --vocabulary-size 8000
-  grus language fit plays.txt -o model.safetensors --resume    (after Ctrl-C)
 
-The last 5 % of the text are held out: the table printed at the end is of them, beside a character n-gram model and the
-compressor xz. Ctrl-C leaves MODEL.checkpoint, from which --resume ends at the same weights as a run that was never
-broken off.
+The last 5 % of the text are held out, and evaluated at the end. After Ctrl-C the same command with --resume goes on.
 """
 
 

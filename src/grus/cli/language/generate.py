@@ -9,12 +9,9 @@ from typing import Any
 from grus.cli import shared
 
 EPILOG = """\
-examples:
-  grus language generate model.safetensors --prompt "To be, " --seed 1
-  grus language generate model.safetensors --length 2000 --temperature 0.8 --top-p 0.95
+example: grus language generate model.safetensors --prompt "To be, " --length 2000 --temperature 0.8 --seed 1
 
-The prompt and what follows it are printed piece by piece. A temperature below 1 keeps to what is likely, 0 takes the
-likeliest every time; above 1 it dares more. Equal seeds give equal texts.
+A temperature below 1 keeps to what is likely, 0 takes the likeliest every time; above 1 it dares more.
 """
 
 
@@ -22,24 +19,13 @@ def add(verbs: Any) -> None:
     parser = shared.verb(verbs, "generate", run, "write on from a prompt", "Continue a text, piece by piece.", EPILOG)
     shared.add_model(parser, "language")
     parser.add_argument("--prompt", default="", metavar="TEXT", help="how the text begins (default: with nothing)")
-    parser.add_argument(
-        "--length",
-        type=shared.positive,
-        default=500,
-        metavar="N",
-        help="characters, or subwords, to write (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, metavar="R", help="0 for the likeliest (default: %(default)s)"
-    )
+    what = "characters, or subwords, to write (default: %(default)s)"
+    parser.add_argument("--length", type=shared.positive, default=500, metavar="N", help=what)
+    what = "0 for the likeliest (default: %(default)s)"
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="R", help=what)
     parser.add_argument("--top-k", type=shared.positive, metavar="K", help="draw from the likeliest K only")
-    parser.add_argument(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="draw from the fewest whose probabilities sum to P (default: %(default)s, from all)",
-    )
+    what = "draw from the fewest whose probabilities sum to P (default: %(default)s, from all)"
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help=what)
     parser.add_argument("--seed", type=int, metavar="N", help="for the same text again (default: another every time)")
     parser.add_argument("--stop", metavar="TEXT", help="end where this would come")
     shared.add_threads(parser)
@@ -51,16 +37,8 @@ def run(options: argparse.Namespace) -> int:
 
     shared.set_threads(options.threads)
     model = load(options.model)
-    pieces = generate(
-        model,
-        options.prompt,
-        options.length,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        seed=options.seed,
-        stop=options.stop,
-    )
+    how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed", "stop")}
+    pieces = generate(model, options.prompt, options.length, **how)
     strange = unknown(model, options.prompt)
     if strange:
         shown = ", ".join(map(repr, strange[:8])) + ", …" * (len(strange) > 8)

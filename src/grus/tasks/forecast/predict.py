@@ -18,10 +18,11 @@ from grus.tasks.forecast.table import Table, as_table
 from grus.tasks.forecast.windows import Windows, input_size, output_size
 from grus.tasks.times import format_times
 
-__all__ = ["Runner", "forecast_panel", "predict", "quantile_name", "task_of"]
+__all__ = ["Runner", "forecast_panel", "predict", "quantile_name", "sample", "task_of"]
 
 CELLS = 1 << 20  # steps of series held at once, with a dozen numbers each
 INPUTS = 1 << 24  # features held at once
+SAMPLE = (64, 96)  # series at most, and the last steps of each
 STRIDE = 8  # a series runs over its length rounded up to this, so that series of like lengths share a batch
 
 
@@ -110,3 +111,11 @@ def check_future(panel: Panel, task: Forecast) -> None:
             f"future covariate {task.future[k].name!r} of series {panel.ids[row]!s} is not known at {time}: give its "
             f"values over the whole horizon of {task.horizon} steps (--future-data, future=)"
         )
+
+
+def sample(model: Model, table: Table) -> NDArray[np.float32]:
+    """Features [T, B, I] of some of the series, to see how large numbers become in the network."""
+    task, (most, steps) = task_of(model), SAMPLE
+    panel = panel_for(task, table, None)
+    chosen = np.arange(0, len(panel.ids), max(1, -(-len(panel.ids) // most)))
+    return Windows(panel, task).features(chosen, panel.steps, min(steps, task.window, panel.steps))
