@@ -66,12 +66,7 @@ class Session:
         return self._call(values, self.initial_state(len(values)) if state is None else state, False)
 
     def run(
-        self,
-        x: ArrayLike,
-        state: State | None = None,
-        *,
-        last: bool = False,
-        lengths: ArrayLike | None = None,
+        self, x: ArrayLike, state: State | None = None, *, last: bool = False, lengths: ArrayLike | None = None
     ) -> tuple[Array, State]:
         """Whole sequences: x [T, B, I] to y [T, B, O], or with ``last`` to the last step's y [B, O], and the state.
 
