@@ -10,8 +10,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["STDIN", "write_whole"]
 
+STDIN = "/dev/stdin"  # the path that stands for the standard input
 SUFFIX = ".tmp"
 
 

@@ -66,8 +66,8 @@ def seconds(*arguments: str) -> float:
 
 
 def test_help_comes_at_once() -> None:
-    """Within 0.3 s, or where neighbours slow the CPU so that NumPy alone takes more than 0.12, as many times that."""
-    assert seconds("-m", "grus", "--help") < max(0.3, 2.5 * seconds("-c", "import numpy"))
+    """Within 0.3 s of the process's own time, of which NumPy alone would take most: it is not loaded."""
+    assert seconds("-m", "grus", "--help") < 0.3
 
 
 def test_the_settings_of_a_forecast_that_had_no_option() -> None:

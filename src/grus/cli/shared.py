@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grus.errors import InputError
-from grus.files import write_whole
-from grus.tasks.columns import STDIN
+from grus.files import STDIN, write_whole
 
 __all__ = [
     "add_data",

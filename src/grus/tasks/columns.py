@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.files import STDIN
 
 __all__ = [
     "JSON_LINES",
@@ -37,7 +38,6 @@ FOREIGN = (
     (b"\x1f\x8b", "packed by gzip"),
     (b"PAR1", "Parquet"),
 )
-STDIN = "/dev/stdin"
 PARQUET = (".parquet", ".pq")
 JSON_LINES = (".jsonl", ".ndjson")
 LONGEST_CELL = 1 << 30  # characters; Python's own limit of 131,072 is less than a long text
