@@ -22,6 +22,7 @@ from grus.interop.layers import Array, float32, layers_of, model_of
 from grus.model import Model, check_header
 from grus.spec import GRU, Spec
 from grus.spec.blocks import gru_parameters
+from grus.spec.facts import Shape
 from grus.weights import to_convention
 
 __all__ = ["load", "load_file", "save", "save_file"]
@@ -34,6 +35,7 @@ _COMPUTED = {
     "torch.nn.utils.prune.remove": (1, re.compile(r"(?:weight|bias)_[ih]h\w*_(?:orig|mask)")),
     "torch.nn.utils.remove_weight_norm": (1, re.compile(r"(?:weight|bias)_[ih]h\w*_[gv]")),
 }
+_MARKS = (".original", "_orig", "_mask", "_g", "_v")  # how these names end, but for a number
 _BEYOND = {"layer_norm": "layer normalisation", "learn_h0": "a learned initial state", "zoneout": "zoneout"}
 
 
@@ -62,8 +64,8 @@ def load(source: Any, prefix: str | None = None, *, reset_after: bool | None = N
             raise InputError("reset_after is read from the module: expected None")
         return _of_module(source, prefix)
     names = [name for name in source if isinstance(name, str)]
-    shapes = {name: tuple(getattr(source[name], "shape", ())) for name in names if _KEY.fullmatch(_end(name))}
-    return _model(names, shapes, lambda name: float32(name, source[name]), prefix, reset_after is not False)
+    cells = _by_prefix(names, lambda name: tuple(getattr(source[name], "shape", ())))
+    return _model(names, cells, lambda name: float32(name, source[name]), prefix, reset_after is not False)
 
 
 def save(model: Model, prefix: str = "", *, block: str | None = None, cell: bool = False) -> dict[str, Array]:
@@ -105,9 +107,9 @@ def load_file(path: str | os.PathLike[str], prefix: str | None = None, *, reset_
             if "grus.spec" in (file.metadata() or {}):
                 raise InputError("is a model of Grus already: grus.load reads it")
             names = list(file.keys())
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in names if _KEY.fullmatch(_end(key))}
+            cells = _by_prefix(names, lambda key: tuple(file.get_slice(key).get_shape()))
             return _model(
-                names, shapes, lambda key: float32(key, _tensor(name, file, key)), prefix, reset_after is not False
+                names, cells, lambda key: float32(key, _tensor(name, file, key)), prefix, reset_after is not False
             )
     except SafetensorError as error:
         raise InputError(f"{name!r} is not a .safetensors file, or is damaged: {error}") from None
@@ -139,8 +141,8 @@ def _tensor(path: str, file: Any, key: str) -> object:
 def _of_module(module: Any, prefix: str | None) -> Model:
     """The GRU in a module, whose options are honoured or refused."""
     state: Mapping[str, Any] = module.state_dict()
-    shapes = {name: tuple(getattr(value, "shape", ())) for name, value in state.items() if _KEY.fullmatch(_end(name))}
-    chosen = _choose(list(state), _by_prefix(shapes), prefix)
+    cells = _by_prefix(state, lambda name: tuple(getattr(state[name], "shape", ())))
+    chosen = _choose(list(state), cells, prefix)
     gru = dict(module.named_modules()).get(chosen.removesuffix("."))
     beyond = [words for option, words in _BEYOND.items() if getattr(gru, option, False)]
     if beyond:
@@ -150,12 +152,11 @@ def _of_module(module: Any, prefix: str | None) -> Model:
 
 def _model(
     names: Collection[str],
-    shapes: Mapping[str, tuple[int, ...]],
+    cells: Mapping[str, Mapping[str, Shape]],
     read: Callable[[str], Array],
     prefix: str | None,
     reset_after: bool,
 ) -> Model:
-    cells = _by_prefix(shapes)
     chosen = _choose(names, cells, prefix)
     _check_alone(names, chosen)
     keys = cells[chosen]  # "weight_ih_l0" or, in a cell, "weight_ih" → shape
@@ -200,7 +201,7 @@ def _check_alone(names: Iterable[str], chosen: str) -> None:
 
 
 def _check_computed(names: Iterable[str], prefix: str) -> None:
-    names = [n for n in names if not _KEY.fullmatch(_end(n))]
+    names = [n for n in names if n.rstrip("0123456789").endswith(_MARKS)]  # few, where there are many
     for remedy, (parts, form) in _COMPUTED.items():
         found = [n for n in names if form.fullmatch(_end(n, parts))]
         if found:
@@ -210,11 +211,13 @@ def _check_computed(names: Iterable[str], prefix: str) -> None:
             )
 
 
-def _by_prefix(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, tuple[int, ...]]]:
-    found: dict[str, dict[str, tuple[int, ...]]] = {}
-    for key, shape in shapes.items():
-        name = _end(key)
-        found.setdefault(key[: len(key) - len(name)], {})[name] = shape
+def _by_prefix(names: Iterable[str], shape: Callable[[str], Shape]) -> dict[str, dict[str, Shape]]:
+    """The shapes of what is named as a GRU's weights are: by what stands before the last dot, and what behind it."""
+    found: dict[str, dict[str, Shape]] = {}
+    for name in names:
+        prefix, dot, key = name.rpartition(".")
+        if _KEY.fullmatch(key):
+            found.setdefault(prefix + dot, {})[key] = shape(name)
     return found
 
 
@@ -223,7 +226,7 @@ def _end(name: str, parts: int = 1) -> str:
     return name.rpartition(".")[2] if parts == 1 else ".".join(name.rsplit(".", parts)[-parts:])
 
 
-def _choose(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, ...]]], prefix: str | None) -> str:
+def _choose(names: Collection[str], found: Mapping[str, Mapping[str, Shape]], prefix: str | None) -> str:
     grus = [name for name, keys in found.items() if _gates(keys) == 3]
     if prefix is None:
         if len(grus) == 1:
@@ -243,13 +246,13 @@ def _choose(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, 
     return chosen
 
 
-def _gates(keys: Mapping[str, tuple[int, ...]]) -> int:
+def _gates(keys: Mapping[str, Shape]) -> int:
     """How many blocks of rows the recurrent weights have: 3 in a GRU, 4 in an LSTM, 1 in a plain RNN; else 0."""
     shape = keys.get("weight_hh_l0", keys.get("weight_hh", ()))
     return shape[0] // shape[1] if len(shape) == 2 and shape[1] and shape[0] % shape[1] == 0 else 0
 
 
-def _others(names: Collection[str], found: Mapping[str, Mapping[str, tuple[int, ...]]]) -> str:
+def _others(names: Collection[str], found: Mapping[str, Mapping[str, Shape]]) -> str:
     kinds = {4: "an LSTM", 1: "a plain RNN"}
     projecting = {name for name in names if name.endswith("weight_hr_l0")}
     seen = []
