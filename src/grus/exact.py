@@ -112,6 +112,8 @@ def _pool(block: Pool, arrays: Mapping[str, Array], x: Array, name: str) -> Arra
                 y[t] = so_far.max(axis=0)
             case "mean":
                 y[t] = so_far.mean(axis=0)
+            case "ends":
+                y[t] = np.concatenate([x[t, :, : block.size // 2], x[0, :, block.size // 2 :]], axis=-1)
             case "attention":
                 weights = np.exp(scores[: t + 1] - scores[: t + 1].max(axis=0))
                 y[t] = (weights[..., None] * so_far).sum(axis=0) / weights.sum(axis=0)[:, None]

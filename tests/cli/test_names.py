@@ -39,7 +39,6 @@ def said(failing: Callable[[str], str], tmp_path: Path) -> Callable[..., str]:
         (f"{CLASSIFY} --tokens characters --case", "--case is given, but --tokens is 'characters', which always"),
         (f"{CLASSIFY} --tokens characters --case", ": leave --case out"),
         (f"{CLASSIFY} --tokens characters --least-count 3", ": leave --least-count out"),
-        (f"{CLASSIFY} --pooling last", "read forward alone (--forward), or take"),
         ("classify fit r.csv -o -", "--output '-': nothing is written to standard output, expected the name of a file"),
         ("forecast fit r.csv --horizon 3 -o m --past y", "--past names the column 'y', expected covariates only"),
         (f"{LANGUAGE} --dropout 1", "--dropout is 1.0, expected a number from 0 to below 1"),

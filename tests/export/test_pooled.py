@@ -55,7 +55,7 @@ def chain(function: Any, both: bool, layers: int) -> tuple[Block, ...]:
 
 GRID = {
     f"{function}-{'both' if both else 'one'}-{layers}": chain(function, both, layers)
-    for function in ("max", "mean", "attention")
+    for function in ("max", "mean", "ends", "attention")
     for both in (False, True)
     for layers in (1, 2)
 }
@@ -148,7 +148,7 @@ def test_every_opset(blocks: tuple[Block, ...], opset: int, tmp_path: Path) -> N
 
 def test_states_go_from_a_session_to_onnx_runtime_and_back(tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    for function in ("max", "mean", "attention"):
+    for function in ("max", "mean", "ends", "attention"):
         model = model_of(*chain(function, False, 2))
         to_onnx(model, tmp_path / "m.onnx")
         ort = runtime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
@@ -228,7 +228,7 @@ def random_chain(rng: np.random.Generator, size: int, depth: int = 0) -> tuple[B
         if kind == 0:
             blocks.append(GRU(size, out, int(rng.integers(1, 3)), bool(rng.integers(2)), bool(rng.integers(2))))
         elif kind == 1:
-            function = rng.choice(["max", "mean", "attention"]).item()
+            function = rng.choice(["max", "mean", "attention"] + ["ends"] * (size % 2 == 0)).item()
             blocks.append(Pool(size, function, out if function == "attention" else 0))
         elif kind == 2:
             blocks.append(Linear(size, out, bias=bool(rng.integers(2))))

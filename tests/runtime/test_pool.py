@@ -21,7 +21,12 @@ from grus.spec import Block, Embedding, Pool
 from grus.torch.network import from_model
 
 Array = NDArray[Any]
-POOLS = {"max": Pool(19, "max"), "mean": Pool(19, "mean"), "attention": Pool(19, "attention", 7)}
+POOLS = {
+    "max": Pool(19, "max"),
+    "mean": Pool(19, "mean"),
+    "ends": Pool(20, "ends"),
+    "attention": Pool(19, "attention", 7),
+}
 pools = pytest.mark.parametrize("block", POOLS.values(), ids=POOLS)
 
 
@@ -36,7 +41,7 @@ def draw(*shape: int) -> Array:
 @pools
 @isas
 def test_bits_of_a_sequence_are_its_own(block: Pool, isa: str) -> None:
-    pool, x = pooling(block, isa), draw(41, 11, 19)
+    pool, x = pooling(block, isa), draw(41, 11, block.size)
     y, end = pool(x, None, False, None)
     for size in (1, 2, 7, 40, 41):
         pieces, state = [], None
@@ -58,8 +63,8 @@ def test_bits_of_a_sequence_are_its_own(block: Pool, isa: str) -> None:
 @pools
 def test_one_feature_of_one_row(block: Pool) -> None:
     """NumPy adds what lies side by side in pairs: not here."""
-    one = Pool(1, block.function, block.attention_size)
-    pool, x = pooling(one), draw(300, 1, 1)
+    one = Pool(2 if block.function == "ends" else 1, block.function, block.attention_size)
+    pool, x = pooling(one), draw(300, 1, one.size)
     y, end = pool(x, None, False, None)
     state = None
     for t in range(300):
@@ -79,12 +84,12 @@ def test_the_maximum_knows_one_zero() -> None:
 
 @pools
 def test_infinities_and_nan(block: Pool) -> None:
-    pool, x = pooling(block), draw(6, 4, 19)
+    pool, x = pooling(block), draw(6, 4, block.size)
     clean = pool(x, None, False, None)[0]
     x[2, 1], x[2, 2], x[2, 3, 0] = np.inf, -np.inf, np.nan
     y, _ = pool(x, None, False, None)
     assert y[:, 0].tobytes() == clean[:, 0].tobytes() and y[:2].tobytes() == clean[:2].tobytes()
-    assert np.isnan(y[2:, 3, 0]).all()
+    assert np.isnan(y[2 : 3 if block.function == "ends" else None, 3, 0]).all()
     if block.function == "max":
         assert np.isposinf(y[2:, 1]).all() and y[2:, 2].tobytes() == np.maximum.accumulate(x[:, 2] + 0)[2:].tobytes()
     if block.function == "mean":

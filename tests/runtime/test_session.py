@@ -66,6 +66,8 @@ def interpret(blocks: Sequence[Block], arrays: Mapping[str, Array], x: Array, pr
 
 
 def pooled(block: Pool, arrays: Mapping[str, Array], x: Array, name: str) -> Array:
+    if block.function == "ends":
+        return np.concatenate(np.split(x[-1], 2, axis=-1)[:1] + np.split(x[0], 2, axis=-1)[1:], axis=-1)
     if block.function != "attention":
         return x.max(axis=0) if block.function == "max" else x.mean(axis=0)
     A, b, q = (arrays[name + key].astype(np.float64) for key in ("weight", "bias", "query"))
@@ -98,6 +100,7 @@ POOLED = {
     "text": (Embedding(7, 4), GRU(4, 5, 2), Pool(5, "attention", 3), Linear(5, 2)),
     "max": (GRU(4, 6), Pool(6, "max"), Linear(6, 2)),
     "mean": (Pool(4, "mean"), GRU(4, 3)),
+    "ends": (Pool(4, "ends"), GRU(4, 3)),
     "attention": (Linear(4, 6), Pool(6, "attention", 5)),
     "pools-inside": (
         Bypass(1, (GRU(3, 4), Residual((Pool(4, "max"),)))),
@@ -109,7 +112,7 @@ chains = pytest.mark.parametrize("blocks", (CHAINS | POOLED).values(), ids=CHAIN
 
 TWO_WAY_POOLED = {
     f"two-way-{function}": (GRU(4, 3, bidirectional=True), Pool(6, function, size), Linear(6, 2))
-    for function, size in (("max", 0), ("mean", 0), ("attention", 4))
+    for function, size in (("max", 0), ("mean", 0), ("ends", 0), ("attention", 4))
 }
 EVERY = CHAINS | TWO_WAY | POOLED | TWO_WAY_POOLED
 
@@ -254,7 +257,7 @@ def test_activations_are_elementwise_to_the_bit(function: Any) -> None:
     assert np.array_equal(wide[0, 0, 1:3], {"relu": [np.inf, 0], "tanh": [1, -1], "sigmoid": [1, 0]}[function])
 
 
-@pytest.mark.parametrize("blocks", [DEEP, *(POOLED[n] for n in ("max", "mean", "attention", "pools-inside"))])
+@pytest.mark.parametrize("blocks", [DEEP, *(POOLED[n] for n in ("max", "mean", "ends", "attention", "pools-inside"))])
 def test_nan_stays_in_its_stream(blocks: tuple[Block, ...]) -> None:
     session, x = Session(model_of(*blocks)), inputs(blocks)
     clean, _ = session.run(x)

@@ -66,7 +66,7 @@ def chains(draw: st.DrawFn, size: int, end: int | None = None, depth: int = 0) -
             members = [draw(chains(size, out, depth=depth + 1)) for _ in range(draw(st.integers(1, 3)))]
             blocks.append(Mean(tuple(members)))
         elif kind == 6:
-            function = draw(st.sampled_from(["max", "mean", "attention"]))
+            function = draw(st.sampled_from(["max", "mean", "attention"] + ["ends"] * (size % 2 == 0)))
             blocks.append(Pool(size, function, draw(SIZE) if function == "attention" else 0))
         size = blocks[-1].output_size if blocks else size
     return (*blocks, Linear(size, size if end is None else end))
@@ -188,8 +188,9 @@ def test_whatever_can_be_made_can_be_read_again(kind: str) -> None:
         (lambda: Embedding(MAX_SIZE + 1, 4), "Embedding.size is"),
         (lambda: Embedding(4, 2.0), "Embedding.output_size is 2.0"),  # type: ignore[arg-type]
         (lambda: Pool(0, "max"), "Pool.size is 0"),
-        (lambda: Pool(4, "sum"), "Pool.function is 'sum', expected 'max', 'mean' or 'attention'"),  # type: ignore[arg-type]
+        (lambda: Pool(4, "sum"), "Pool.function is 'sum', expected 'max', 'mean', 'ends' or"),  # type: ignore[arg-type]
         (lambda: Pool(4, "attention"), "Pool.attention_size is 0, expected an integer from 1"),
+        (lambda: Pool(5, "ends"), "Pool.size is 5, expected an even number for 'ends'"),
         (lambda: Pool(4, "mean", 3), "Pool.attention_size is 3, expected 0"),
         (lambda: Spec((Linear(2, 3), Embedding(7, 4))), r"gives 3 features, but Embedding.* takes 1"),
         (lambda: Words(()), r"Words.vocabulary is \(\), expected a tuple of different words"),

@@ -24,6 +24,7 @@ CHAINS: dict[str, tuple[Block, ...]] = {
     "reset before": (GRU(3, 4, reset_after=False), Linear(4, 1)),
     "pool max": (GRU(3, 4), Pool(4, "max"), Linear(4, 2)),
     "pool mean": (Linear(3, 4), Residual((Pool(4, "mean"),)), GRU(4, 3)),
+    "pool ends": (GRU(3, 4, bidirectional=True), Pool(8, "ends"), Linear(8, 2)),
     "pool attention": (GRU(3, 4, bidirectional=True), Bypass(2, (Pool(6, "attention", 5),)), Linear(8, 2)),
 }
 TEXT = (Embedding(11, 6), GRU(6, 5, 2), Pool(5, "attention", 4), Linear(5, 6), Linear(6, 11))

@@ -51,13 +51,19 @@ class Pooling:
         if last:
             held, weight = held[final][None], weight[final][None]
         with np.errstate(all="ignore"):
-            y = held.copy() if self.function == "max" else held / weight[..., None]
+            y = held / weight[..., None] if self.function in ("mean", "attention") else held.copy()
         return y, after
 
     def _gather(self, x: Array, state: Array) -> tuple[Array, Array, None]:
-        """The maximum or the sum so far [T, B, F], and the number of steps [T, B]."""
+        """The maximum, the sum or the ends so far [T, B, F], and the number of steps [T, B]."""
         start, seen = state[:, : self.size], state[:, self.size]
+        steps = np.arange(1, len(x) + 1, dtype=np.float32)[:, None]
+        count = np.minimum(seen + steps, MOST_STEPS)
         held = x + np.float32(0)  # −0 becomes 0: maximum() may give either zero
+        if self.function == "ends":
+            half = self.size // 2
+            held[:, :, half:] = np.where(seen[:, None] == 0, held[0, :, half:], start[:, half:])
+            return held, count, None
         with np.errstate(all="ignore"):
             if self.function == "max":
                 held[0] = np.where(seen[:, None] == 0, held[0], np.maximum(start, held[0]))
@@ -66,8 +72,7 @@ class Pooling:
             combine = np.maximum if self.function == "max" else np.add
             for t in range(1, len(x)):  # several times quicker than accumulate along the first axis
                 combine(held[t - 1], held[t], out=held[t])
-        steps = np.arange(1, len(x) + 1, dtype=np.float32)[:, None]
-        return held, np.minimum(seen + steps, MOST_STEPS), None
+        return held, count, None
 
     def _attend(self, x: Array, state: Array) -> tuple[Array, Array, Array]:
         """Σ e^(s − m) x [T, B, F], Σ e^(s − m) [T, B] and m [T, B], the largest score so far."""

@@ -138,7 +138,9 @@ class Embedding:
 class Pool(_AsWide):
     """What came so far as one step: y_t pools steps 0 to t, so that the last step's output pools the whole sequence.
 
-    function: the maximum of each feature, its mean, or "attention": a mean with the weights softmax(s) over the steps,
+    function: the maximum of each feature, its mean, "ends": the first half of the features as they are at step t, the
+    second as they were at step 0 (where each direction of a bidirectional GRU has read all, Keras' and ONNX's last
+    states), or "attention": a mean with the weights softmax(s) over the steps,
     s = q . tanh(A x + b) with A [attention_size, size] (``weight``), b (``bias``) and q (``query``), each
     [attention_size] (Yang et al. 2016, Hierarchical attention networks for document classification).
     Its state is zeros before the first step, and the number of steps (attention: the sum of the weights) is a part
@@ -146,12 +148,14 @@ class Pool(_AsWide):
     """
 
     size: int
-    function: Literal["max", "mean", "attention"]
+    function: Literal["max", "mean", "ends", "attention"]
     attention_size: int = 0
 
     def __post_init__(self) -> None:
         check_sizes(self, "size")
-        check(self, "function", self.function in ("max", "mean", "attention"), "'max', 'mean' or 'attention'")
+        known = self.function in ("max", "mean", "ends", "attention")
+        check(self, "function", known, "'max', 'mean', 'ends' or 'attention'")
+        check(self, "size", self.function != "ends" or self.size % 2 == 0, "an even number for 'ends', two halves")
         if self.function == "attention":
             check_sizes(self, "attention_size")
         else:
@@ -167,8 +171,10 @@ class Pool(_AsWide):
         shapes = {"weight": (self.attention_size, self.size), "bias": (self.attention_size,)}
         shapes["query"] = shapes["bias"]
         arrays = [*shapes.items()] if self.attention_size else []
+        ends = "the last step of the first half, the first of the second"
+        how = ends if self.function == "ends" else f"{self.function}{units} over the steps so far"
         return Facts(
-            words=f"{self.function}{units} over the steps so far, {self.size} -> {self.size}",
+            words=f"{how}, {self.size} -> {self.size}",
             products=self.attention_size * (self.size + 1),
             count=len(arrays),
             arrays=arrays,

@@ -162,6 +162,8 @@ def _pool(op: Pooling) -> str:
     match block.function:
         case "max":
             return fill("single_pool_max.c", **values)
+        case "ends":
+            return fill("single_pool_ends.c", **values, H=block.size // 2)
         case "mean":
             lines = (
                 loops("j", 0, block.size, "h[j] += x[j];", "    "),

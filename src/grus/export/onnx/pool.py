@@ -17,6 +17,7 @@ __all__ = ["pool"]
 STATE = {  # what a state [B, state_size] is made of, in its order; the first has a number for each feature
     "max": ("largest", "steps"),
     "mean": ("sum", "steps"),
+    "ends": ("ends", "steps"),
     "attention": ("sum", "weights", "highest"),
 }
 
@@ -69,13 +70,14 @@ def _body(graph: Nodes, block: Pool, name: str, state: dict[str, int]) -> Any:
     from onnx import TensorProto, helper
 
     nodes: list[Any] = []
-    zero, one = "zero", "one"
+    zero, one, halves = "zero", "one", f"first_half_{block.size}"
+    constants = {zero: np.float32(0), one: np.float32(1), halves: np.arange(block.size) < block.size // 2}
 
     def at(value: str) -> str:
         return f"{name}.step.{value}"
 
     def node(kind: str, output: str, *inputs: str) -> None:
-        known = [graph.constant(i, np.float32(i == one)) if i in (zero, one) else at(i) for i in inputs]
+        known = [graph.constant(i, constants[i]) if i in constants else at(i) for i in inputs]
         nodes.append(helper.make_node(kind, known, [at(output)], f"{kind}:{at(output)}"))
 
     match block.function:
@@ -89,6 +91,12 @@ def _body(graph: Nodes, block: Pool, name: str, state: dict[str, int]) -> Any:
             node("Add", "next_sum", "sum", "x")
             node("Add", "next_steps", "steps", one)
             node("Div", "y", "next_sum", "next_steps")
+        case "ends":
+            node("Greater", "seen", "steps", zero)
+            node("Where", "first", "seen", "ends", "x")
+            node("Where", "next_ends", halves, "x", "first")
+            node("Add", "next_steps", "steps", one)
+            node("Identity", "y", "next_ends")
         case "attention":
             node("Greater", "seen", "weights", zero)
             node("Max", "higher", "highest", "score")

@@ -29,6 +29,8 @@ def make_chain(task: Classify, architecture: Architecture) -> tuple[Block, ...]:
                 blocks.append(Pool(size, "mean"))
             case "attention":
                 blocks.append(Pool(size, "attention", attention_size=architecture.hidden_size))
+            case "last" if architecture.bidirectional:  # backwards the last step is read first and knows no other
+                blocks.append(Pool(size, "ends"))
             case _:
                 pass
     return *blocks, Linear(size, len(task.classes))

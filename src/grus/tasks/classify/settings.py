@@ -28,8 +28,8 @@ class Architecture(Options):
     pooling: Literal["last", "max", "mean", "attention"] = option(
         "max",
         "what of the steps the class is read from",
-        more="the last one, or of all the maximum, the mean, or a mean that attends to some; without use where every "
-        "step has a label",
+        more="the last one (backwards the first, which is read last), or of all the maximum, the mean, or a mean that "
+        "attends to some; without use where every step has a label",
     )
     embedding_size: int = option(128, "numbers a word becomes", least=1)
     members: int = option(1, "networks whose mean is the output", more="from other first weights", least=1)
@@ -137,13 +137,6 @@ class Settings(Options):
         if self.vocabulary is not None:
             keep(self, "vocabulary", _path(self.vocabulary))
         self._check_text()
-        if self.architecture.pooling == "last" and self.architecture.bidirectional:
-            raise InputError(
-                "pooling is 'last' in both directions, but backwards the last step is read first and knows no other: "
-                "read forward alone (bidirectional=False), or take 'max', 'mean' or 'attention'",
-                "pooling",
-                "bidirectional",
-            )
 
     def of_text(self) -> list[str]:
         """The names of what is set to something else than its default and is for texts alone."""

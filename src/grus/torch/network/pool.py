@@ -50,6 +50,8 @@ class Pool(nn.Module):
         """Each row's last output alone, [1, B, F]."""
         steps, batch = x.shape[:2]
         ends = x.new_full((batch,), steps) if lengths is None else lengths.to(x.device)
+        if self.function == "ends":
+            return self._ends(x[ends.long() - 1, torch.arange(batch, device=x.device)][None], x[0])
         behind = None if lengths is None else torch.arange(steps, device=x.device)[:, None] >= ends  # [T, B]
         if self.function == "max":
             kept = x if behind is None else x.masked_fill(behind[..., None], -math.inf)
@@ -75,10 +77,17 @@ class Pool(nn.Module):
         if self.function == "max":
             before = before.masked_fill(seen[:, None] == 0, -math.inf)
             y = held = torch.cat([before[None], x]).cummax(dim=0).values[1:]
+        elif self.function == "ends":
+            y = held = self._ends(x, torch.where(seen[:, None] == 0, x[0], state[:, : self.size]))
         else:
             held = torch.cat([before[None], x]).cumsum(dim=0)[1:]
             y = held / count[..., None]
         return y, torch.cat([held[-1], count[-1, :, None]], dim=-1)
+
+    def _ends(self, x: Tensor, first: Tensor) -> Tensor:
+        """The first half of x [T, B, F], the second of ``first`` [B, F]."""
+        forward, reverse = x[..., : self.size // 2], first[:, self.size // 2 :]
+        return torch.cat([forward, reverse.expand(len(x), -1, -1)], dim=-1)
 
     def _attend(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of e^(s − m) x and of e^(s − m), m the largest score so far, so that no weight overflows."""
