@@ -110,7 +110,7 @@ def test_a_block_is_missed_where_its_meaning_is_told(told: list[str]) -> None:
 
 
 def test_a_task_is_missed_where_its_meaning_is_told(told: list[str]) -> None:
-    assert places(told, "ToyTask") == {"cli/export.py", "cli/info.py", "export/c99/readme.py"}
+    assert places(told, "ToyTask") == {"cli/export.py", "export/describe.py", "export/c99/readme.py"}
     assert 'spec/task.py: error: Missing named argument "begins" for "TaskFacts"  [call-arg]' in told
 
 

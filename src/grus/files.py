@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and saying before any work where one could not be written."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["STDIN", "write_whole"]
+from grus.errors import InputError
+
+__all__ = ["STDIN", "check_output", "write_whole"]
 
 STDIN = "/dev/stdin"  # the path that stands for the standard input
 SUFFIX = ".tmp"
@@ -47,6 +50,34 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def check_output(option: str, path: Path | None, *inputs: Path | None, suffixes: Sequence[str] = ()) -> None:
+    """Raise InputError, before any work, when ``path`` could not be written or is one of the inputs.
+
+    suffixes: the endings its name may have, besides none; () for any.
+    """
+    if path is None:
+        return
+    if str(path) == "-":
+        raise InputError(f"{option} '-': nothing is written to standard output, expected the name of a file")
+    if suffixes and path.suffix.lower() not in ("", *suffixes):
+        raise InputError(f"{option} {str(path)!r}: cannot write {path.suffix!r}, expected {' or '.join(suffixes)}")
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
+    if path.is_dir():
+        raise InputError(f"{option} {str(path)!r} is a folder, expected the name of a file to write")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{option} {str(path)!r} is a device or a pipe, expected the name of a file to write")
+    if not folder.is_dir():
+        raise InputError(f"{option} {str(path)!r}: there is no folder {str(folder)!r}, make it first")
+    for other in inputs:
+        if other is not None and other.exists() and path.exists() and os.path.samefile(path, other):
+            raise InputError(f"{option} {str(path)!r} is also an input, and would be written over: choose another name")
+    try:  # only a trial says whether a file can be made: access() does not know every file system
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{option} {str(path)!r}: cannot write into {str(folder)!r}: {error.strerror}") from None
 
 
 def _make_locked(folder: Path, prefix: str) -> tuple[int, str]:

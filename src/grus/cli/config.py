@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from grus.cli import names, yamlfile
-from grus.cli.shared import check_output
 from grus.errors import InputError
-from grus.files import write_whole
+from grus.files import check_output, write_whole
 
 __all__ = ["add", "apply", "saving"]
 

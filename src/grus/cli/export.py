@@ -11,6 +11,7 @@ from grus.cli import shared
 from grus.cli.forecast import data as forecast_data
 from grus.errors import InputError
 from grus.export.targets import TARGETS, Target
+from grus.files import check_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,10 +85,8 @@ def _check(options: argparse.Namespace, target: Target) -> None:
         if getattr(options, option) is not None and not options.int8:
             raise InputError(f"--{option.replace('_', '-')} is for --int8")
     if target.suffix:
-        shared.check_output("--output", options.output, options.model, suffixes=(target.suffix,))
-    shared.check_output(
-        "--int8-model", options.int8_model, options.model, options.calibrate, suffixes=(".safetensors",)
-    )
+        check_output("--output", options.output, options.model, suffixes=(target.suffix,))
+    check_output("--int8-model", options.int8_model, options.model, options.calibrate, suffixes=(".safetensors",))
 
 
 def calibration(model: Model, path: Path, options: argparse.Namespace) -> NDArray[Any]:

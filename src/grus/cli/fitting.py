@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from grus.cli import options as settings
 from grus.cli import shared
 from grus.errors import InputError
-from grus.files import write_whole
+from grus.files import check_output, write_whole
 from grus.tasks import pictures
 from grus.tasks.options import Options
 
@@ -83,7 +83,7 @@ class Files:
                 "--metrics": options.metrics,
             }
             self._check(written, [path for path in inputs if not path.is_dir()])
-            shared.check_output("--plot", options.plot, suffixes=(".png",))
+            check_output("--plot", options.plot, suffixes=(".png",))
             if options.plot is not None:
                 pictures.new_figure(1, 1)  # raises now where there is no matplotlib
         if self.output.suffix.lower() in other_kinds:
@@ -96,7 +96,7 @@ class Files:
         for option, path in written.items():
             if path is None:
                 continue
-            shared.check_output(option, path, *inputs)
+            check_output(option, path, *inputs)
             for other, taken in given.items():
                 if path.resolve() == taken:
                     raise InputError(f"{option} and {other} are the same file {str(path)!r}: choose another name")

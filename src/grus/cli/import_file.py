@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grus.cli import shared
-from grus.errors import InputError
-
-if TYPE_CHECKING:
-    from grus.model import Model
+from grus.files import check_output
 
 EPILOG = """\
 examples:
@@ -21,16 +18,6 @@ examples:
 Nothing in a file is executed. A .pt or .pth file is a pickle, which would be: save the state_dict as .safetensors.
 """
 
-PICKLE = (
-    "is a pickle, which may run code when it is read: where you trust it, load it with PyTorch and save "
-    "module.state_dict() with safetensors.torch.save_file"
-)
-REFUSED = dict.fromkeys((".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin"), PICKLE)
-REFUSED |= dict.fromkeys((".h5", ".hdf5"), "is Keras' former format: load it with Keras 3 and save it as .keras")
-REFUSED |= dict.fromkeys((".msgpack", ".orbax"), "is of Flax: load it there, and call grus.interop.flax.load(params)")
-
-READABLE = (".keras", ".onnx", *REFUSED)  # and .safetensors: what is of another library, if only to be refused
-
 
 def add(verbs: Any) -> None:
     what = "Turn the GRUs in a .safetensors, .keras or .onnx file into a model file, lossless or not at all."
@@ -39,40 +26,17 @@ def add(verbs: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
     parser.add_argument("--prefix", metavar="P", help="of a state_dict: the GRU whose names begin so (encoder.gru)")
     what = "of a state_dict: made with reset_after=False of grus.torch, which leaves no trace in it"
-    parser.add_argument("--reset-before", action="store_true", default=None, help=what)
+    parser.add_argument("--reset-before", action="store_const", const=False, dest="reset_after", help=what)
     parser.add_argument("--nodes", type=shared.names, metavar="A,…", help="of an ONNX graph: the GRU nodes, in order")
 
 
 def run(options: argparse.Namespace) -> int:
-    shared.check_output("--output", options.output, options.file, suffixes=(".safetensors",))
-    model = _read(options.file, options)
-    model.save(options.output)
+    check_output("--output", options.output, options.file, suffixes=(".safetensors",))
 
     from grus.export.describe import describe
+    from grus.interop.files import load_file
 
+    model = load_file(options.file, prefix=options.prefix, reset_after=options.reset_after, nodes=options.nodes)
+    model.save(options.output)
     print(f"{options.output}: {model.num_parameters:,} parameters\n{describe(model.spec.blocks, '  ')}")
     return 0
-
-
-def _read(path: Path, options: argparse.Namespace) -> Model:
-    from grus.interop import keras, onnx, torch
-
-    kind = path.suffix.lower()
-    if kind in REFUSED:
-        raise InputError(f"{str(path)!r} {REFUSED[kind]}")
-    for option, given, needed in (
-        ("--prefix", options.prefix, ".safetensors"),
-        ("--reset-before", options.reset_before, ".safetensors"),
-        ("--nodes", options.nodes, ".onnx"),
-    ):
-        if given is not None and kind != needed:
-            raise InputError(f"{option} is for {needed} files, and {str(path)!r} is none")
-    match kind:
-        case ".safetensors":
-            return torch.load_file(path, options.prefix, reset_after=not options.reset_before)
-        case ".keras":
-            return keras.load_file(path)
-        case ".onnx":
-            return onnx.load_file(path, options.nodes)
-        case _:
-            raise InputError(f"{str(path)!r}: cannot read {kind!r}, expected .safetensors, .keras or .onnx")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from grus.errors import InputError
 from grus.files import STDIN, write_whole
 
 __all__ = [
@@ -17,7 +14,6 @@ __all__ = [
     "add_model",
     "add_report",
     "add_threads",
-    "check_output",
     "count",
     "data",
     "floats",
@@ -108,31 +104,3 @@ def set_threads(threads: int | None) -> None:
         from grus.runtime.kernels import set_num_threads
 
         set_num_threads(threads)
-
-
-def check_output(option: str, path: Path | None, *inputs: Path | None, suffixes: Sequence[str] = ()) -> None:
-    """Raise InputError, before any work, when ``path`` could not be written or is one of the inputs.
-
-    suffixes: the endings its name may have, besides none; () for any.
-    """
-    if path is None:
-        return
-    if str(path) == "-":
-        raise InputError(f"{option} '-': nothing is written to standard output, expected the name of a file")
-    if suffixes and path.suffix.lower() not in ("", *suffixes):
-        raise InputError(f"{option} {str(path)!r}: cannot write {path.suffix!r}, expected {' or '.join(suffixes)}")
-    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
-    if path.is_dir():
-        raise InputError(f"{option} {str(path)!r} is a folder, expected the name of a file to write")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{option} {str(path)!r} is a device or a pipe, expected the name of a file to write")
-    if not folder.is_dir():
-        raise InputError(f"{option} {str(path)!r}: there is no folder {str(folder)!r}, make it first")
-    for other in inputs:
-        if other is not None and other.exists() and path.exists() and os.path.samefile(path, other):
-            raise InputError(f"{option} {str(path)!r} is also an input, and would be written over: choose another name")
-    try:  # only a trial says whether a file can be made: access() does not know every file system
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{option} {str(path)!r}: cannot write into {str(folder)!r}: {error.strerror}") from None

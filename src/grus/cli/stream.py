@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grus.cli import shared
 from grus.errors import InputError
-from grus.files import write_whole
+from grus.files import check_output, write_whole
 
 if TYPE_CHECKING:
     from grus.runtime.session import Session
@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    shared.check_output("--state", options.state, options.model)
+    check_output("--state", options.state, options.model)
 
     import numpy as np
 

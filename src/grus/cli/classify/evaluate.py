@@ -8,7 +8,7 @@ from typing import Any
 
 from grus.cli import shared
 from grus.cli.classify import data as classify_data
-from grus.files import write_whole
+from grus.files import check_output, write_whole
 
 EPILOG = f"""\
 examples:
@@ -37,8 +37,8 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     inputs = [path for path in (options.model, options.data, options.train) if path is not None and not path.is_dir()]
-    shared.check_output("--output", options.output, *inputs, suffixes=(".json",))
-    shared.check_output("--plot", options.plot, *inputs, suffixes=(".png",))
+    check_output("--output", options.output, *inputs, suffixes=(".json",))
+    check_output("--plot", options.plot, *inputs, suffixes=(".png",))
 
     from grus.model import load
     from grus.tasks import pictures

@@ -9,7 +9,7 @@ from typing import Any
 from grus.cli import shared
 from grus.cli.classify import data as classify_data
 from grus.errors import InputError
-from grus.files import write_whole
+from grus.files import check_output, write_whole
 
 EPILOG = f"""\
 examples:
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if options.text is not None and options.output is not None:
         raise InputError("--text is answered on standard output: leave -o out")
     data = None if options.data is None or options.data.is_dir() else options.data
-    shared.check_output("--output", options.output, options.model, data, suffixes=(".csv", ".jsonl"))
+    check_output("--output", options.output, options.model, data, suffixes=(".csv", ".jsonl"))
 
     from grus.model import load
     from grus.tasks.classify import rows

@@ -7,6 +7,7 @@ from typing import Any
 
 from grus.cli import shared
 from grus.cli.forecast import data as forecast_data
+from grus.files import check_output
 
 EPILOG = """\
 example: grus forecast evaluate model.safetensors sales.csv --windows 3 -o report.json
@@ -30,7 +31,7 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    shared.check_output("--output", options.output, options.model, options.data, suffixes=(".json",))
+    check_output("--output", options.output, options.model, options.data, suffixes=(".json",))
 
     from grus.model import load
     from grus.tasks.forecast.evaluate import evaluate

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from grus.cli import shared
+from grus.files import check_output
 
 TEXT = "text files, read one after the other"
 
@@ -37,7 +38,7 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     inputs = (options.model, *options.data, *(options.train or ()))
-    shared.check_output("--output", options.output, *inputs, suffixes=(".json",))
+    check_output("--output", options.output, *inputs, suffixes=(".json",))
 
     from grus.model import load
     from grus.tasks.language.corpus import as_text
