@@ -18,6 +18,7 @@ from typing import Any
 from grus.cli import names, yamlfile
 from grus.errors import InputError
 from grus.files import check_output, write_whole
+from grus.inputs import mapping
 
 __all__ = ["add", "apply", "saving"]
 
@@ -91,7 +92,7 @@ def saving(options: argparse.Namespace) -> Iterator[None]:
 def _save(options: argparse.Namespace) -> None:
     path = getattr(options, "save_config", None)
     if path is not None and os.environ.get("RANK", "0") == "0":  # of the processes of torchrun, the first
-        write_whole(path, yamlfile.text(options.settings, options.settings_of).encode())
+        write_whole(path, mapping.text(options.settings, options.settings_of).encode())
 
 
 def _parse(parser: argparse.ArgumentParser, verb: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""A YAML file of a command's options: read, checked as the command line is, and written."""
+"""A YAML file of a command's options: checked as the command line is, and the values that are written to one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from grus.cli import shared
 from grus.errors import InputError
+from grus.inputs import mapping
 
 if TYPE_CHECKING:
     from yaml import Node
 
-__all__ = ["Setting", "plain", "read", "text"]
+__all__ = ["Setting", "plain", "read"]
 
-LARGEST = 1 << 20  # bytes of a file of settings
 FEW = 20  # names that a message lists
 ONE = (None, str, int, float, Path, shared.data)  # types of options that take no list
 
@@ -38,8 +38,7 @@ def read(path: Path, actions: Sequence[argparse.Action]) -> dict[str, Setting]:
     """
     found: dict[str, Setting] = {}
     keys = {key: action for action in actions for key in _keys(action)}
-    for key_node, value_node in _pairs(path):
-        key, where = str(key_node.value), f"{path}, line {key_node.start_mark.line + 1}"
+    for key, where, value_node in mapping.pairs(path):
         action = keys.get(key.replace("_", "-"))
         if action is None:
             raise InputError(f"{where}: unknown setting {key!r}{_nearest(key, keys)}")
@@ -65,20 +64,6 @@ def plain(options: argparse.Namespace, actions: Sequence[argparse.Action]) -> di
     return found
 
 
-def text(settings: Mapping[str, Any], command: str) -> str:
-    """The file: YAML that :func:`read` takes."""
-    written = _yaml().safe_dump(dict(settings), sort_keys=False, allow_unicode=True, default_flow_style=None)
-    return f"# {command} --config FILE\n{written}"
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ModuleNotFoundError:
-        raise InputError("a file of settings needs PyYAML: pip install 'grus[train]'") from None
-    return yaml
-
-
 def _keys(action: argparse.Action) -> list[str]:
     """The names of an option in a file, the one it is saved under first; hyphens for underscores."""
     long = [name[2:] for name in action.option_strings if name.startswith("--")]
@@ -94,34 +79,6 @@ def _nearest(key: str, keys: Mapping[str, object]) -> str:
     if len(keys) > FEW:
         return ", expected the name of an option without its hyphens, such as hidden-size: see --help"
     return f", expected some of {', '.join(keys)}"
-
-
-def _pairs(path: Path) -> list[tuple[Node, Node]]:
-    """The nodes of the file's mapping: nothing in it is built or run."""
-    yaml = _yaml()
-    with open(path, "rb") as file:
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise InputError(f"{path} is larger than {LARGEST} bytes, expected a file of settings")
-    try:
-        root = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.SafeLoader)
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not text in UTF-8, expected a YAML file of settings") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
-        raise InputError(f"{where}: not YAML: {getattr(error, 'problem', None) or 'a character it has not'}") from None
-    except RecursionError:
-        raise InputError(f"{path}: too deep for a file of settings, expected name: value") from None
-    if root is None:
-        return []
-    if not isinstance(root, yaml.MappingNode):
-        raise InputError(f"{path} holds no settings, expected lines such as hidden-size: 64")
-    for key, _ in root.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise InputError(f"{path}, line {key.start_mark.line + 1}: expected the name of an option")
-    pairs: list[tuple[Node, Node]] = root.value
-    return pairs
 
 
 def _value(action: argparse.Action, node: Node) -> tuple[Any, bool]:
