@@ -7,13 +7,13 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from grus.errors import InputError
 
-__all__ = ["STDIN", "check_output", "write_whole"]
+__all__ = ["STDIN", "check_output", "check_outputs", "write_whole"]
 
 STDIN = "/dev/stdin"  # the path that stands for the standard input
 SUFFIX = ".tmp"
@@ -78,6 +78,19 @@ def check_output(option: str, path: Path | None, *inputs: Path | None, suffixes:
             pass
     except OSError as error:
         raise InputError(f"{option} {str(path)!r}: cannot write into {str(folder)!r}: {error.strerror}") from None
+
+
+def check_outputs(
+    written: Mapping[str, Path | None], *inputs: Path | None, suffixes: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """:func:`check_output` of each path by its option, with its ``suffixes``; no two may be the same file."""
+    taken: dict[Path, str] = {}
+    for option, path in written.items():
+        if path is not None:
+            check_output(option, path, *inputs, suffixes=(suffixes or {}).get(option, ()))
+            if other := taken.get(path.resolve()):
+                raise InputError(f"{option} and {other} are the same file {str(path)!r}: choose another name")
+            taken[path.resolve()] = option
 
 
 def _make_locked(folder: Path, prefix: str) -> tuple[int, str]:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from grus import __version__
 from grus.cli import classify, config, export, forecast, import_file, info, language, names, stream, verify
 from grus.errors import InputError
 
@@ -43,7 +44,7 @@ def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     everything = "\n".join((*(task.EXAMPLES for task in TASKS.values()), MODELS))
     top = Parser("grus", description="Train GRUs and run them.", epilog=everything, formatter_class=raw)
-    top.add_argument("--version", action=_Version, help="show the version and exit")
+    top.add_argument("--version", action="version", version=f"grus {__version__}", help="show the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     for name, task in TASKS.items():
         told = {"help": task.SUMMARY, "description": task.DESCRIPTION, "epilog": task.EXAMPLES}
@@ -55,17 +56,6 @@ def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
     for one in (export, import_file, info, stream, verify):
         one.add(commands)
     return top
-
-
-class _Version(argparse.Action):
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, dest, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from grus import __version__
-
-        print(f"grus {__version__}")
-        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

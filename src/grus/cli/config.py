@@ -19,6 +19,7 @@ from grus.cli import names, yamlfile
 from grus.errors import InputError
 from grus.files import check_output, write_whole
 from grus.inputs import mapping
+from grus.training.torchrun import is_first
 
 __all__ = ["add", "apply", "saving"]
 
@@ -91,7 +92,7 @@ def saving(options: argparse.Namespace) -> Iterator[None]:
 
 def _save(options: argparse.Namespace) -> None:
     path = getattr(options, "save_config", None)
-    if path is not None and os.environ.get("RANK", "0") == "0":  # of the processes of torchrun, the first
+    if path is not None and is_first():
         write_whole(path, mapping.text(options.settings, options.settings_of).encode())
 
 

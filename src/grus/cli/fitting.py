@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 from grus.cli import options as settings
 from grus.cli import shared
 from grus.errors import InputError
-from grus.files import check_output, write_whole
+from grus.files import check_outputs, write_whole
 from grus.tasks import pictures
 from grus.tasks.options import Options
+from grus.training.torchrun import is_first, is_restarted
 
 if TYPE_CHECKING:
     from grus.model import Model
     from grus.tasks.fitted import Fitted
-    from grus.training.metrics import Metrics
 
-__all__ = ["Files", "add", "is_first", "train", "use_torch"]
+__all__ = ["Files", "add", "train", "use_torch"]
 
 
-def add(parser: argparse.ArgumentParser, kind: type[Options], *, device: bool = True) -> None:
+def add(parser: argparse.ArgumentParser, kind: type[Options]) -> None:
     """The options of every fit, and those of a task's settings."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the model file to write")
     settings.add(parser, kind)
@@ -36,9 +35,8 @@ def add(parser: argparse.ArgumentParser, kind: type[Options], *, device: bool = 
     parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them as they come, as JSON lines")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write them for TensorBoard")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary of the fit")
-    if device:
-        what = "what to compute on (default: %(default)s)"
-        parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=what)
+    what = "what to compute on (default: %(default)s)"
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=what)
     shared.add_threads(parser)
 
 
@@ -49,14 +47,15 @@ def train(
     is printed, of what ``told`` says beside the time that the fit took.
     """
     from grus.training import distributed
+    from grus.training.metrics import Metrics
 
     options = files.options
-    device = {"device": options.device} if "device" in options else {}
-    distributed.start(**device)
-    resume, metrics, begin = resumes(files), open_metrics(options), time.perf_counter()
-    around: dict[str, Any] = {"progress": not options.quiet, "checkpoint": files.checkpoint, "resume": resume}
+    distributed.start(options.device)
+    metrics = Metrics(options.metrics, options.tensorboard) if options.metrics or options.tensorboard else None
+    resume, begin = resumes(files), time.perf_counter()
+    around = {"progress": not options.quiet, "checkpoint": files.checkpoint, "resume": resume, "metrics": metrics}
     with ending(files):
-        fitted = fit(data, chosen, metrics=metrics, **around, **device)
+        fitted = fit(data, chosen, device=options.device, **around)
     took = f"{time.perf_counter() - begin:.0f} s" + " after the resume" * resume
     if is_first():
         files.write(fitted.model, fitted.history)
@@ -76,14 +75,11 @@ class Files:
         self.options, self.output = options, options.output
         self.checkpoint: Path = self.output.with_name(self.output.name + ".checkpoint")
         if is_first():
-            written = {
-                "--output": self.output,
-                "--history": options.history,
-                "--plot": options.plot,
-                "--metrics": options.metrics,
-            }
-            self._check(written, [path for path in inputs if not path.is_dir()])
-            check_output("--plot", options.plot, suffixes=(".png",))
+            written = {"--output": self.output, "the checkpoint": self.checkpoint, "--history": options.history}
+            written |= {"--plot": options.plot, "--metrics": options.metrics}
+            read = [path for path in inputs if not path.is_dir()]
+            check_outputs(written, *read, suffixes={"--plot": (".png",)})
+            self._check_checkpoint()
             if options.plot is not None:
                 pictures.new_figure(1, 1)  # raises now where there is no matplotlib
         if self.output.suffix.lower() in other_kinds:
@@ -91,16 +87,7 @@ class Files:
                 f"--output {str(self.output)!r}: a model is a .safetensors file, not {self.output.suffix.lower()}"
             )
 
-    def _check(self, written: Mapping[str, Path | None], inputs: Sequence[Path]) -> None:
-        given = {"the checkpoint": self.checkpoint.resolve()}
-        for option, path in written.items():
-            if path is None:
-                continue
-            check_output(option, path, *inputs)
-            for other, taken in given.items():
-                if path.resolve() == taken:
-                    raise InputError(f"{option} and {other} are the same file {str(path)!r}: choose another name")
-            given[option] = path.resolve()
+    def _check_checkpoint(self) -> None:
         left = self.checkpoint.exists()
         if self.options.resume and not left:
             raise InputError(f"--resume: there is no checkpoint {str(self.checkpoint)!r}: leave --resume out to start")
@@ -121,16 +108,6 @@ class Files:
         self.checkpoint.unlink()
 
 
-def is_first() -> bool:
-    """Whether this is the process that writes the files and prints, as torchrun numbers them."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def is_restarted() -> bool:
-    """Whether torchrun has started this process again, after one was lost (``--max-restarts``)."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
-
-
 def use_torch(threads: int | None) -> None:
     """Raise InputError where PyTorch is not installed; else let it and the kernels have ``threads`` of the CPU."""
     from grus.tasks.needs import check_torch
@@ -141,15 +118,6 @@ def use_torch(threads: int | None) -> None:
 
         torch.set_num_threads(threads)
     shared.set_threads(threads)
-
-
-def open_metrics(options: argparse.Namespace) -> Metrics | None:
-    """What ``--metrics`` and ``--tensorboard`` ask for; after ``distributed.start``."""
-    if options.metrics is None and options.tensorboard is None:
-        return None
-    from grus.training.metrics import Metrics
-
-    return Metrics(options.metrics, options.tensorboard)
 
 
 def resumes(files: Files) -> bool:

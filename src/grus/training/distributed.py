@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.utils.weak import TensorWeakRef
 
 from grus.errors import InputError
+from grus.training.torchrun import restarts
 
 __all__ = ["Processes", "add", "current", "from_first", "gather", "leave", "start"]
 
@@ -91,7 +92,7 @@ def start(device: str = "cpu") -> Processes:
 def _connect(backend: str) -> None:
     store, rank, world = next(rendezvous("env://"))
     # torchrun's restarts share a store, in which the dead processes' addresses still stand
-    store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)  # type: ignore[attr-defined]
+    store = dist.PrefixStore(restarts(), store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=SILENCE)
 
 

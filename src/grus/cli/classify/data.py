@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grus.cli import options as settings
 from grus.cli import shared
+from grus.tasks.classify import files
 
 if TYPE_CHECKING:
-    from grus.model import Model
     from grus.tasks.classify.examples import Examples
 
-__all__ = ["DATA", "FORMATS", "add_columns", "add_longest", "read", "reading"]
+__all__ = ["DATA", "FORMATS", "add_columns", "add_longest", "read"]
 
 DATA = "a table (.csv, .parquet, .jsonl), a folder, .ts or .npz"
 FORMATS = """\
@@ -27,17 +28,8 @@ data:
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the data")
-    for option, default, what in (
-        ("--text-col", "text", "the text"),
-        ("--label-col", "label", "the class"),
-        ("--id-col", "unique_id", "which sequence a row is of"),
-        ("--token-col", "token", "the word"),
-        ("--time-col", "ds", "when"),
-    ):
-        group.add_argument(option, default=default, metavar="NAME", help=f"column: {what} (default: %(default)s)")
-    what = "columns of numbers (default: all others)"
-    group.add_argument("--channels", type=shared.names, default=(), metavar="A,…", help=what)
+    settings.add(parser, files.Names)
+    group = parser.add_argument_group("how it is read")
     what = "one label a series or one a step (default: auto, by the data)"
     group.add_argument("--labels", choices=("auto", "sequence", "step"), default="auto", help=what)
     group.add_argument("--encoding", default="utf-8", metavar="NAME", help="of text files (default: %(default)s)")
@@ -48,25 +40,6 @@ def add_longest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--longest", type=shared.natural, metavar="N", help=what)
 
 
-def reading(model: Model, options: argparse.Namespace) -> Model:
-    """The model, reading as many steps as ``--longest`` says."""
-    if options.longest is None:
-        return model
-    from grus.tasks.classify import predict
-
-    return predict.reading(model, options.longest)
-
-
 def read(path: Path, options: argparse.Namespace) -> Examples:
     """The examples in a file or folder, as the options of :func:`add_columns` say."""
-    from grus.tasks.classify import files
-
-    names = files.Names(
-        text=options.text_col,
-        label=options.label_col,
-        id=options.id_col,
-        token=options.token_col,
-        time=options.time_col,
-        channels=options.channels,
-    )
-    return files.read(path, names, labels=options.labels, encoding=options.encoding)
+    return files.read(path, settings.settings(options, files.Names), labels=options.labels, encoding=options.encoding)

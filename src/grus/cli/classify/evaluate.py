@@ -8,7 +8,7 @@ from typing import Any
 
 from grus.cli import shared
 from grus.cli.classify import data as classify_data
-from grus.files import check_output, write_whole
+from grus.files import check_outputs, write_whole
 
 EPILOG = f"""\
 examples:
@@ -37,16 +37,16 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     inputs = [path for path in (options.model, options.data, options.train) if path is not None and not path.is_dir()]
-    check_output("--output", options.output, *inputs, suffixes=(".json",))
-    check_output("--plot", options.plot, *inputs, suffixes=(".png",))
+    written = {"--output": options.output, "--plot": options.plot}
+    check_outputs(written, *inputs, suffixes={"--output": (".json",), "--plot": (".png",)})
 
     from grus.model import load
     from grus.tasks import pictures
     from grus.tasks.classify.evaluate import evaluate
-    from grus.tasks.classify.predict import task_of
+    from grus.tasks.classify.predict import reading, task_of
 
     shared.set_threads(options.threads)
-    model, data = classify_data.reading(load(options.model), options), classify_data.read(options.data, options)
+    model, data = reading(load(options.model), options.longest), classify_data.read(options.data, options)
     if options.plot is not None:
         pictures.check_confusion(len(task_of(model).classes))
     train = None if options.train is None else classify_data.read(options.train, options)

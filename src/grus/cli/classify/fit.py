@@ -10,6 +10,7 @@ from grus.cli import options as settings
 from grus.cli.classify import data as classify_data
 from grus.errors import InputError
 from grus.tasks.classify.settings import Settings
+from grus.training.torchrun import is_first
 
 if TYPE_CHECKING:
     from grus.tasks.fitted import Fitted
@@ -58,9 +59,9 @@ def run(options: argparse.Namespace) -> int:
         from grus.torch.network.peers import lstm_of_equal_parameters as lstm
 
         other = fit_networks(data, chosen, recurrent=lstm, progress=not options.quiet, device=options.device)
-        if fitting.is_first():
+        if is_first():
             others["LSTM of equal parameters"] = other.predict_proba(test)
-    if test is not None and fitting.is_first():
+    if test is not None and is_first():
         from grus.tasks.classify.evaluate import evaluate
 
         print(evaluate(fitted.model, test, data, others=others))

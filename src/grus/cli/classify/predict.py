@@ -48,9 +48,10 @@ def run(options: argparse.Namespace) -> int:
     from grus.model import load
     from grus.tasks.classify import rows
     from grus.tasks.classify.examples import Examples
+    from grus.tasks.classify.predict import reading
 
     shared.set_threads(options.threads)
-    model = classify_data.reading(load(options.model), options)
+    model = reading(load(options.model), options.longest)
     if options.text is not None:
         print(rows.as_text(rows.of(model, Examples("text", [options.text], where=["--text"]), proba=options.proba)))
         return 0

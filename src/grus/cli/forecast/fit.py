@@ -9,6 +9,7 @@ from grus.cli import fitting, shared
 from grus.cli import options as settings
 from grus.cli.forecast import data as forecast_data
 from grus.tasks.forecast.settings import Settings
+from grus.training.torchrun import is_first
 
 if TYPE_CHECKING:
     from grus.tasks.fitted import Fitted
@@ -33,7 +34,7 @@ def add(verbs: Any) -> None:
     forecast_data.add_columns(parser)
     what = "then train on all but the last K horizons, forecast these, and compare with naive forecasts"
     parser.add_argument("--backtest", type=shared.positive, metavar="K", help=what)
-    fitting.add(parser, Settings, device=False)
+    fitting.add(parser, Settings)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -69,8 +70,8 @@ def _backtest(table: Table, chosen: Settings, options: argparse.Namespace) -> No
     from grus.training.interrupt import Interrupted
 
     try:
-        report = backtest(table, chosen, options.backtest, progress=not options.quiet)
+        report = backtest(table, chosen, options.backtest, progress=not options.quiet, device=options.device)
     except Interrupted as stop:
         raise Interrupted(f"{stop} of the backtest; {options.output} is written") from None
-    if fitting.is_first():
+    if is_first():
         print(report)

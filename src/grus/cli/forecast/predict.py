@@ -9,7 +9,7 @@ from typing import Any
 from grus.cli import shared
 from grus.cli.forecast import data as forecast_data
 from grus.errors import InputError
-from grus.files import check_output, write_whole
+from grus.files import check_outputs, write_whole
 
 EPILOG = """\
 examples:
@@ -35,10 +35,8 @@ def run(options: argparse.Namespace) -> int:
     from grus.tasks.forecast.tablefile import WRITTEN
 
     inputs = (options.model, options.data, options.future_data)
-    check_output("--output", options.output, *inputs, suffixes=WRITTEN)
-    check_output("--plot", options.plot, *inputs, suffixes=(".png",))
-    if options.plot is not None and options.plot.resolve() == options.output.resolve():
-        raise InputError(f"--plot and --output are the same file {str(options.output)!r}: choose another name")
+    written = {"--output": options.output, "--plot": options.plot}
+    check_outputs(written, *inputs, suffixes={"--output": WRITTEN, "--plot": (".png",)})
     if options.plot_ids is not None and options.plot is None:
         raise InputError("--plot-ids without --plot: name the picture to write with --plot")
 

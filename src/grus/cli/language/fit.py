@@ -9,6 +9,7 @@ from grus.cli import fitting, shared
 from grus.cli import options as settings
 from grus.cli.language.evaluate import TEXT, add_encoding
 from grus.tasks.language.settings import Settings
+from grus.training.torchrun import is_first
 
 if TYPE_CHECKING:
     from grus.tasks.fitted import Fitted
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
     fitted = fitting.train(files, fit, text, chosen, told)
     parts = split(text, chosen)
-    if parts.test and fitting.is_first() and not options.quiet:
+    if parts.test and is_first() and not options.quiet:
         print(f"the {len(parts.test):,} characters held out at the end:", flush=True)
         print(evaluate(fitted.model, parts.test, parts.train + parts.validation))
     return 0

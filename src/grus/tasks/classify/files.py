@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +16,27 @@ from grus.tasks import columns
 from grus.tasks.classify.npz import read_npz
 from grus.tasks.classify.objects import LARGEST, Examples, is_missing
 from grus.tasks.classify.ts import read_ts
+from grus.tasks.options import Options, option
 from grus.tasks.times import parse_times
 
 __all__ = ["Names", "read"]
 
 
 @dataclass(frozen=True)
-class Names:
+class Names(Options):
     """The columns of a table: of texts with labels; of tokens or numbers, a row a step, with the sequence it is of.
 
     channels: the columns of numbers that are read; () for all that are nothing else.
     """
 
-    text: str = "text"
-    label: str = "label"
-    id: str = "unique_id"
-    token: str = "token"
-    time: str = "ds"
-    channels: tuple[str, ...] = ()
+    title: ClassVar[str] = "the data"
+
+    text: str = option("text", "column: the text", flag="--text-col", metavar="NAME")
+    label: str = option("label", "column: the class", flag="--label-col", metavar="NAME")
+    id: str = option("unique_id", "column: which sequence a row is of", flag="--id-col", metavar="NAME")
+    token: str = option("token", "column: the word", flag="--token-col", metavar="NAME")
+    time: str = option("ds", "column: when", flag="--time-col", metavar="NAME")
+    channels: tuple[str, ...] = option((), "columns of numbers", metavar="A,…", otherwise="all others")
 
 
 def read(

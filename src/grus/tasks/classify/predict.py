@@ -51,12 +51,15 @@ def task_of(model: Model) -> Classify:
     return task
 
 
-def reading(model: Model, longest: int) -> Model:
+def reading(model: Model, longest: int | None) -> Model:
     """The same model reading ``longest`` steps of a sequence, 0 for all: more, for example, than it was trained on.
+    None leaves it as it is.
 
     Raises InputError for a model that is no classifier, one with a label a step, and for anything but such a number.
     """
     task = task_of(model)
+    if longest is None:
+        return model
     if task.labels == "step":
         raise InputError("longest is for one label a sequence: where every step has one, every step is read", "longest")
     return Model(replace(model.spec, task=replace(task, longest=integer("longest", longest, 0))), model.arrays)

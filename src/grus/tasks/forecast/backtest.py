@@ -35,7 +35,13 @@ class Plan:
 
 
 def backtest(
-    table: Any, settings: Settings, windows: int = 3, step: int | None = None, *, progress: bool = False
+    table: Any,
+    settings: Settings,
+    windows: int = 3,
+    step: int | None = None,
+    *,
+    progress: bool = False,
+    device: str = "cpu",
 ) -> Report:
     """Train once on what lies before the first of ``windows`` cutoffs, ``step`` (the horizon) apart, and evaluate.
 
@@ -46,7 +52,7 @@ def backtest(
     from grus.tasks.forecast.fit import fit
 
     made = plan(as_table(table), settings, windows, step)
-    fitted = fit(made.early, made.settings, progress=progress)
+    fitted = fit(made.early, made.settings, progress=progress, device=device)
     report = evaluate(fitted.model, made.whole, windows, step)
     return replace(report, notes=(*made.notes, *report.notes))
 
