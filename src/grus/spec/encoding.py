@@ -11,10 +11,9 @@ from typing import Any, get_args, get_type_hints
 from grus.errors import InputError
 from grus.spec.fields import MAX_DEPTH, shown
 
-__all__ = ["LEFT_OUT", "classes_in", "decode", "encode"]
+__all__ = ["classes_in", "decode", "encode"]
 
 MAX_ITEMS, MAX_OBJECTS = 1 << 19, 1 << 14  # of a spec as JSON
-LEFT_OUT = {"left_out": True}  # a field's metadata: not written at its default, so that old files keep their bytes
 
 
 def classes_in(cls: type) -> dict[type, None]:

@@ -6,10 +6,11 @@ import sys
 
 from grus.errors import InputError
 
-__all__ = ["MAX_DEPTH", "MAX_SIZE", "check", "check_flags", "check_sizes", "is_tuple", "shown", "within"]
+__all__ = ["LEFT_OUT", "MAX_DEPTH", "MAX_SIZE", "check", "check_flags", "check_sizes", "is_tuple", "shown", "within"]
 
 MAX_SIZE = 1 << 24  # no size in a spec is larger: a hostile file cannot make products overflow
 MAX_DEPTH = 16  # blocks inside blocks
+LEFT_OUT = {"left_out": True}  # a field's metadata: not written at its default, so that old files keep their bytes
 LONGEST = 400  # characters of a value in a message
 
 

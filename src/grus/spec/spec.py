@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from grus.errors import InputError
 from grus.spec.chains import BLOCKS, Block, Joined, check_chain, extent, leaves, streams
-from grus.spec.encoding import LEFT_OUT, classes_in, decode, encode
+from grus.spec.encoding import classes_in, decode, encode
 from grus.spec.facts import PRECISIONS, Format, Precision, format_of
-from grus.spec.fields import MAX_DEPTH, check
+from grus.spec.fields import LEFT_OUT, MAX_DEPTH, check
 from grus.spec.task import TASKS, Task
 
 __all__ = ["MAX_DEPTH", "Spec"]

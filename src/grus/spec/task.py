@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from grus.errors import InputError
-from grus.spec.fields import MAX_SIZE, check, check_flags, check_sizes, is_tuple, shown, within
+from grus.spec.fields import LEFT_OUT, MAX_SIZE, check, check_flags, check_sizes, is_tuple, shown, within
 
 __all__ = [
     "TASKS",
@@ -15,6 +15,7 @@ __all__ = [
     "Characters",
     "Classify",
     "Forecast",
+    "MAX_SEASON",
     "Language",
     "Numeric",
     "Reads",
@@ -68,6 +69,7 @@ class Forecast:
     past, future, static: the covariates known up to the present, over the horizon too, and one value a series.
     calibration: for each quantile, the factor on its distance from the median.
     trained_until: (series, the last time it was trained on); the series "*" stands for all that are not listed.
+    nonnegative: forecasts of a series without a value below zero have none either.
     """
 
     horizon: int
@@ -85,6 +87,7 @@ class Forecast:
     static: tuple[Numeric | Categorical, ...] = ()
     calibration: tuple[float, ...] = ()
     trained_until: tuple[tuple[str, str], ...] = ()
+    nonnegative: bool = field(default=False, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         check_sizes(self, "horizon", "window", "season", "lags")
@@ -101,6 +104,7 @@ class Forecast:
         check(self, "calibration", numbers and len(factors) in (0, len(levels)), "a factor for each quantile, or none")
         pairs = is_tuple(ends, tuple) and all(len(p) == 2 and is_tuple(p, str) for p in ends)
         check(self, "trained_until", pairs, "pairs of a series and a time")
+        check_flags(self, "nonnegative")
         for name in ("past", "future"):
             check(self, name, is_tuple(getattr(self, name), Numeric), "a tuple of Numeric")
         check(self, "static", is_tuple(self.static, Numeric, Categorical), "a tuple of Numeric and Categorical")

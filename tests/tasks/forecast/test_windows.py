@@ -48,7 +48,7 @@ def test_what_is_measured(make_columns: Columns) -> None:
     train = panel.past[:, :-6, 0]
     np.testing.assert_allclose((task.past[0].mean, task.past[0].std), (np.nanmean(train), np.nanstd(train)))
     assert task.static[1] == Categorical("kind", ("land", "town"))
-    assert task.trained_until == (("*", "2020-12-01"),)
+    assert task.trained_until == (("s0", "2020-12-01"), ("s1", "2020-12-01"))
     assert Spec.from_json(Spec((_linear(task),), task).to_json()).task == task
     assert bypass_size(task) == 6
 

@@ -97,7 +97,7 @@ def evaluate(
         }
         for name, forecast in forecasts.items():
             _add(scores.setdefault(name, {}), actual, forecast, start.y, season, task.quantiles)
-    notes = []
+    notes = list(panel.notes)
     if seen:
         notes.append(
             f"{seen:,} of the {points:,} hidden points lie in what the model was trained on, so its figures flatter: "

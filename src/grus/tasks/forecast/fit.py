@@ -76,6 +76,8 @@ def fit(table: Table, settings: Settings, **around: Unpack[Around]) -> Fitted:
         return network, fitting.train(name, network, objective, how, seed, validate=validate, stop=best)
 
     with fitting.trainings(identity("forecast", settings, _digest(table, settings)), (members + search) * how.steps):
+        for note in panel.notes:
+            fitting.reporter.message(f"note: {note}")
         if held_back is not None and not search:
             fitting.reporter.message(
                 f"note: the series are too short to hold their last {task.horizon} values back: "

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.spec.task import MAX_SEASON
 from grus.tasks.times import Times, format_times
 
-__all__ = ["Frequency", "default_season", "infer", "parse"]
+__all__ = ["Frequency", "daily_cycle", "default_season", "infer", "parse"]
 
 Unit: TypeAlias = Literal["integer", "month start", "month end", "business day", "time"]
 Ordinals: TypeAlias = NDArray[np.int64]
@@ -182,3 +183,10 @@ def default_season(frequency: Frequency) -> int:
         if 15 * 60 * SECOND <= step < DAY and DAY % step == 0:  # hours to quarter hours; finer cycles are too long
             return DAY // step
     return 1
+
+
+def daily_cycle(frequency: Frequency) -> int:
+    """Steps in a day, of steps below an hour that fill one; else 0."""
+    step = frequency.step
+    short = frequency.unit == "time" and step < 3600 * SECOND and DAY % step == 0
+    return DAY // step if short and DAY // step <= MAX_SEASON else 0

@@ -25,7 +25,8 @@ class Panel:
 
     ids: [N] as they came. present: [N] the time of column T - 1. y: [N, T], NaN where missing.
     past: [N, T, number of past covariates]. future: [N, T + horizon, number of future covariates], the last horizon
-    columns after the present. static: by name [N] floats or text.
+    columns after the present. static: by name [N] floats or text. notes:
+    what was left out or guessed on the way here.
     """
 
     ids: NDArray[Any]
@@ -36,6 +37,7 @@ class Panel:
     past: Floats
     future: Floats
     static: dict[str, NDArray[Any]]
+    notes: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:

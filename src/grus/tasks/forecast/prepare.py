@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from grus.errors import InputError
 from grus.spec import Categorical, Forecast, Numeric
-from grus.tasks.forecast.frequency import Frequency, default_season, infer, parse
+from grus.tasks.forecast.frequency import Frequency, daily_cycle, default_season, infer, parse
+from grus.tasks.forecast.outliers import near_zero
 from grus.tasks.forecast.panel import Panel, make_panel
 from grus.tasks.forecast.settings import Settings
 from grus.tasks.forecast.table import Table
@@ -43,8 +45,10 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
     panel = make_panel(
         table, frequency, settings.horizon, past=settings.past, future=settings.future, static=settings.static
     )
-    season = default_season(frequency) if settings.season is None else settings.season
-    season = min(season, max(longest // 2, 1))  # a cycle that was never seen twice is none
+    season, noted = _season(frequency, settings.season, longest)
+    scale = _scale(panel, settings)
+    nonnegative = scale == "linear" and not (panel.y < 0).any()
+    panel = replace(_without_outliers(panel, scale), notes=(*panel.notes, *noted))
     train = panel.before(settings.horizon)
     known = np.abs(train.y[~np.isnan(train.y) & (train.y != 0)])
     return panel, Forecast(
@@ -53,14 +57,49 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
         quantiles=settings.quantiles,
         frequency=frequency.name,
         season=season,
-        scale=_scale(panel, settings),
+        scale=scale,
         floor=max(SMALL * float(np.median(known)), SMALLEST) if known.size else 1.0,
         lags=default_lags(season),
         past=tuple(_numeric(name, train.past[:, :, k]) for k, name in enumerate(settings.past)),
         future=tuple(_numeric(name, train.future[:, :, k]) for k, name in enumerate(settings.future)),
         static=tuple(_static(name, panel) for name in settings.static),
         trained_until=trained_until(panel),
+        nonnegative=nonnegative,
     )
+
+
+def _season(frequency: Frequency, chosen: int | None, longest: int) -> tuple[int, tuple[str, ...]]:
+    """The season, and a note where it is not what a person would expect: none is made up where too few cycles are."""
+    if chosen is not None:
+        seen = chosen == 1 or longest >= 2 * chosen
+        return chosen, () if seen else (
+            f"season {chosen}, but the longest series has only {longest:,} steps to show it",
+        )
+    season, day = default_season(frequency), daily_cycle(frequency)
+    usual = max(season, day)
+    if usual > 1 and longest < 2 * usual:
+        few = (
+            f"season 1, which is none, for the longest series has {longest:,} steps: less than two cycles of {usual:,}"
+        )
+        return 1, (f"{few} (--season {usual} takes them all the same)",)
+    if not day:
+        return season, ()
+    if day == season:
+        return season, (f"steps of {frequency.name} have a daily cycle: season {day} (--season 1 for none)",)
+    return season, (f"steps of {frequency.name} have a daily cycle, which is long: --season {day} takes it",)
+
+
+def _without_outliers(panel: Panel, scale: str) -> Panel:
+    """The panel without the single values near zero that the log scale cannot bear; a note names them."""
+    found = near_zero(panel.y) if scale == "log" else np.zeros(panel.y.shape, dtype=bool)
+    if not found.any():
+        return panel
+    row, column = np.argwhere(found)[0]
+    note = (
+        f"values near zero read as missing ({found.sum():,}), for on the log scale they drown the rest: the first "
+        f"is {panel.y[row, column]:g} in series {panel.ids[row]!s} (--scale linear, scale='linear' reads all)"
+    )
+    return replace(panel, y=np.where(found, np.nan, panel.y), notes=(*panel.notes, note))
 
 
 def default_lags(season: int) -> int:
@@ -95,10 +134,9 @@ def _static(name: str, panel: Panel) -> Numeric | Categorical:
 
 
 def trained_until(panel: Panel) -> tuple[tuple[str, str], ...]:
-    """(series, time of its present) of each series, or one pair for all where they are many or end together."""
-    latest = panel.present.max()
-    if len(panel.ids) > LISTED or (panel.present == latest).all():
-        return ((ALL, format_times(np.array([latest]))[0]),)
+    """(series, time of its present) of each series, or one pair for all where they are many."""
+    if len(panel.ids) > LISTED:
+        return ((ALL, format_times(np.array([panel.present.max()]))[0]),)
     return tuple(zip(map(str, panel.ids.tolist()), format_times(panel.present), strict=True))
 
 
@@ -127,7 +165,7 @@ def trained_times(task: Forecast, panel: Panel) -> np.ndarray[tuple[int], np.dty
 
 def panel_for(task: Forecast, table: Table, ahead: Table | None = None) -> Panel:
     """The panel of a table for a model that is trained. Raises as :func:`make_panel` does."""
-    return make_panel(
+    panel = make_panel(
         table,
         parse(task.frequency),
         task.horizon,
@@ -137,6 +175,7 @@ def panel_for(task: Forecast, table: Table, ahead: Table | None = None) -> Panel
         text=[c.name for c in task.static if isinstance(c, Categorical)],
         ahead=ahead,
     )
+    return _without_outliers(panel, task.scale)
 
 
 __all__ += ["Frequency", "default_lags", "panel_for", "trained_times", "trained_until"]

@@ -210,6 +210,9 @@ class Windows:
         if task.calibration:
             z = np.sort(z[..., middle : middle + 1] * (1 - np.array(task.calibration)) + z * task.calibration, axis=2)
         z = z * scale + base + level
+        if task.nonnegative:
+            never_below = ~(self.panel.y[series] < 0).any(axis=1)
+            z[never_below] = np.maximum(z[never_below], 0.0)
         return np.exp(np.clip(z, -700.0, 700.0)) if task.scale == "log" else z
 
 
