@@ -221,9 +221,10 @@ def _read_parquet(path: str | os.PathLike[str]) -> Columns:
         column = table.column(name)
         if arrow.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        if arrow.types.is_timestamp(column.type) and column.type.tz not in (None, "UTC", "Z", "+00:00"):
-            # as text, which names the zone: to_numpy would move the times to UTC and say nothing
-            columns[name] = np.array([None if v is None else v.isoformat() for v in column.to_pylist()], dtype=object)
+        if arrow.types.is_timestamp(column.type) and column.type.tz is not None:
+            # not to_numpy, which would move the times to UTC and say nothing
+            column = column.cast(arrow.timestamp("us", column.type.tz), safe=False)
+            columns[name] = np.array(column.to_pylist(), dtype=object)
             continue
         columns[name] = column.to_numpy()
     return columns

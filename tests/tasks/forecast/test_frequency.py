@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from grus.errors import InputError
-from grus.tasks.forecast.frequency import default_season, infer, parse, positions
+from grus.tasks.forecast.frequency import default_season, infer, parse
+from grus.tasks.forecast.grid import positions
 from grus.tasks.forecast.panel import make_panel
 from grus.tasks.forecast.table import Table
 from grus.tasks.times import format_times
@@ -24,6 +25,11 @@ GRIDS = [
     ("QE", "2019-12-31", 4),
     ("YS", "1999-01-01", 1),
     ("YE", "1999-12-31", 1),
+    ("BMS", "2019-11-01", 12),
+    ("BME", "2019-11-29", 12),
+    ("BQE", "2022-06-30", 4),
+    ("BQS", "2022-01-03", 4),
+    ("BYE", "2010-12-31", 1),
     ("W", "2019-12-29", 52),
     ("2W", "2019-12-29", 1),
     ("D", "2020-02-25", 7),
@@ -37,6 +43,10 @@ GRIDS = [
 ]
 
 
+def one_series(times: Any) -> Table:
+    return Table({"unique_id": ["a"] * len(times), "ds": times, "y": np.ones(len(times))})
+
+
 @pytest.mark.parametrize(("name", "first", "season"), GRIDS)
 def test_as_pandas(name: str, first: str, season: int) -> None:
     pd = pytest.importorskip("pandas")
@@ -47,7 +57,7 @@ def test_as_pandas(name: str, first: str, season: int) -> None:
     assert frequency.fits(times).all()
     np.testing.assert_array_equal(frequency.times(frequency.units(times)), times)
     np.testing.assert_array_equal(frequency.after(times[5:6], 3)[0], times[6:])
-    np.testing.assert_array_equal(positions(frequency, times[[0, 2, 5]], ZERO, np.array(["a"])), [0, 2, 5])
+    np.testing.assert_array_equal(positions(frequency, one_series(times[[0, 2, 5]])), [0, 2, 5])
 
 
 @pytest.mark.parametrize(("times", "name"), [([1, 2, 4], "1"), ([0, 5, 15], "5"), ([1990, 1991, 1992], "1")])
@@ -62,7 +72,7 @@ def test_gaps_and_several_series() -> None:
     assert infer(times, np.array([0, 2])).name == "ME"
     times = np.array(["2020-03-06", "2020-03-10", "2020-03-11"], "M8[us]")  # Friday, Tuesday, Wednesday
     assert infer(times, ZERO).name == "B"
-    assert positions(parse("B"), times, ZERO, ZERO).tolist() == [0, 2, 3]
+    assert positions(parse("B"), one_series(times)).tolist() == [0, 2, 3]
     assert infer(times[1:], ZERO).name == "D"  # no weekend in sight
 
 
@@ -88,7 +98,7 @@ def test_nothing_to_infer_from() -> None:
 
 
 def test_a_doubtful_grid() -> None:
-    times = np.array(["2020-01-15", "2020-02-15", "2020-03-15", "2020-04-15"], "M8[us]")
+    times = np.array(["2020-01-15", "2020-02-15", "2020-03-16", "2020-04-15"], "M8[us]")
     with pytest.raises(InputError, match=r"look like 'D', but 96% of the steps would be missing"):
         infer(times, ZERO, "x.csv")
 

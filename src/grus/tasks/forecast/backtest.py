@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.tasks.forecast.evaluate import check_windows, evaluate, hidden_steps
 from grus.tasks.forecast.frequency import Frequency
+from grus.tasks.forecast.grid import on_grid, one_frequency
 from grus.tasks.forecast.panel import make_panel
 from grus.tasks.forecast.prepare import panel_for, prepare
 from grus.tasks.forecast.report import Report
@@ -60,6 +61,7 @@ def backtest(
 def plan(table: Table, settings: Settings, windows: int, step: int | None = None) -> Plan:
     """What a backtest trains and evaluates on. Raises InputError now for what would end it after the training."""
     panel, task = prepare(table, settings)
+    table = one_frequency(table, panel.frequency)
     settings = replace(settings, freq=task.frequency, scale=task.scale)
     early = before(table, panel.frequency, settings.horizon, windows, step)
     late = np.zeros(len(table.ids), dtype=bool)
@@ -88,6 +90,7 @@ def before(table: Table, frequency: Frequency, horizon: int, windows: int, step:
 
     Raises InputError when no series is long enough.
     """
+    table = on_grid(table, frequency)
     panel = make_panel(table, frequency, 0)
     hidden = hidden_steps(panel, horizon, windows, step)[0]
     cut = frequency.units(panel.present) - hidden * frequency.step

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.tasks.forecast.frequency import Frequency, positions
+from grus.tasks.clocks import Clock
+from grus.tasks.forecast.frequency import Frequency
+from grus.tasks.forecast.grid import on_grid, positions
 from grus.tasks.forecast.table import Table, is_absent
-from grus.tasks.times import Times, format_times
+from grus.tasks.times import Times
 
 __all__ = ["Panel", "make_panel"]
 
@@ -25,7 +27,7 @@ class Panel:
 
     ids: [N] as they came. present: [N] the time of column T - 1. y: [N, T], NaN where missing.
     past: [N, T, number of past covariates]. future: [N, T + horizon, number of future covariates], the last horizon
-    columns after the present. static: by name [N] floats or text. notes:
+    columns after the present. static: by name [N] floats or text. clock: how each series' times were written. notes:
     what was left out or guessed on the way here.
     """
 
@@ -37,6 +39,7 @@ class Panel:
     past: Floats
     future: Floats
     static: dict[str, NDArray[Any]]
+    clock: Clock = field(default_factory=Clock)
     notes: tuple[str, ...] = ()
 
     @property
@@ -74,7 +77,14 @@ class Panel:
             past=self.past[rows, first:],
             future=self.future[rows, first:],
             static={name: values[rows] for name, values in self.static.items()},
+            clock=self.clock.take(rows),
         )
+
+    def ahead(self) -> NDArray[Any]:
+        """[N, horizon] the times after each present, as the table had them."""
+        times = self.frequency.after(self.present, self.horizon)
+        rows = np.repeat(np.arange(len(self.ids)), self.horizon)
+        return self.clock.take(rows).written(times.reshape(-1)).reshape(times.shape)
 
 
 def make_panel(
@@ -95,7 +105,8 @@ def make_panel(
     Raises InputError for a column that is missing or of the wrong kind, a time off the grid, a series without any
     value of y, or a static column that changes within a series.
     """
-    steps = positions(frequency, table.times, table.starts, table.ids)
+    table = on_grid(table, frequency)
+    steps = positions(frequency, table)
     known = ~np.isnan(table["y"])
     count = len(table.ids)
     first = np.full(count, np.iinfo(np.int64).max)
@@ -130,6 +141,8 @@ def make_panel(
         past=stack([place(table.numeric(name), width) for name in past], width),
         future=known_ahead,
         static={name: _static(table, name, as_text=name in text) for name in static},
+        clock=table.clock.take(np.append(table.starts[1:], table.num_rows) - 1),
+        notes=table.notes,
     )
 
 
@@ -147,14 +160,16 @@ def _fill_ahead(
     row_series = np.array([index.get(str(name), -1) for name in ahead.ids])[ahead.codes]
     rows = np.flatnonzero(row_series >= 0)
     series = row_series[rows]
-    fits = frequency.fits(ahead.times[rows])
-    units = frequency.units(ahead.times[rows]) - frequency.units(table.times[table.starts])[series]
+    times = (ahead.as_steps() if frequency.unit == "integer" else ahead).times_on(table.clock)[rows]
+    fits = frequency.fits(times)
+    units = frequency.units(times) - frequency.units(table.times[table.starts])[series]
     steps, rest = np.divmod(units, frequency.step)
     off = ~fits | (rest != 0)
     if off.any():
         row = int(rows[off.argmax()])
-        text = format_times(ahead.times[row : row + 1])[0]
-        raise InputError(f"{ahead.where(row, 'ds')} is {text}, not on the grid {frequency.name!r} of the series")
+        raise InputError(
+            f"{ahead.where(row, 'ds')} is {ahead.time_text(row)}, not on the grid {frequency.name!r} of the series"
+        )
     columns = width - 1 - last[series] + steps
     inside = (columns >= 0) & (columns < matrix.shape[1])
     series, columns, rows = series[inside], columns[inside], rows[inside]

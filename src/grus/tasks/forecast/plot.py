@@ -72,7 +72,7 @@ def _rows(table: Table, name: str) -> slice:
 def _draw(axis: Axes, name: str, history: Table, forecast: Table, actual: Table | None) -> None:
     levels = sorted(float(c[1:]) for c in forecast if c.startswith("q"))
     rows, ahead = _rows(history, name), _rows(forecast, name)
-    times = forecast.times[ahead]
+    times = forecast.times_on(history.clock)[ahead]
     y = history["y"][rows]
     kept = history.times[rows] < times[0]
     past = slice(max(int(kept.sum()) - CYCLES * len(times), 0), int(kept.sum()))
@@ -89,8 +89,9 @@ def _draw(axis: Axes, name: str, history: Table, forecast: Table, actual: Table 
     axis.plot(joined, middle, color="tab:blue", lw=1.8, label="forecast (median)")
     if actual is not None and name in {str(other) for other in actual.ids}:
         came = _rows(actual, name)
-        inside = (actual.times[came] >= times[0]) & (actual.times[came] <= times[-1])
-        axis.plot(actual.times[came][inside], actual["y"][came][inside], color="k", ls=":", lw=1.4, label="actual")
+        when = actual.times_on(history.clock)[came]
+        inside = (when >= times[0]) & (when <= times[-1])
+        axis.plot(when[inside], actual["y"][came][inside], color="k", ls=":", lw=1.4, label="actual")
     axis.set_title(name, fontsize=10)
     axis.tick_params(labelsize=8)
     axis.grid(alpha=0.25)

@@ -65,11 +65,15 @@ def predict(model: Model, table: Any, future: Any = None, *, session: Runner | N
     history = as_table(table)
     panel = panel_for(task, history, None if future is None else as_table(future, target=False))
     quantiles = forecast_panel(session or Session(model), panel, task)
-    times = panel.frequency.after(panel.present, task.horizon)
-    columns: dict[str, NDArray[Any]] = {"unique_id": np.repeat(panel.ids, task.horizon), "ds": times.reshape(-1)}
+    columns: dict[str, NDArray[Any]] = {
+        "unique_id": np.repeat(panel.ids, task.horizon),
+        "ds": panel.ahead().reshape(-1),
+    }
     for k, level in enumerate(task.quantiles):
         columns[quantile_name(level)] = quantiles[:, :, k].reshape(-1)
-    return Table(columns, source="the forecast", target=False)
+    forecast = Table(columns, source="the forecast", target=False)
+    forecast.notes = panel.notes
+    return forecast
 
 
 def forecast_panel(session: Runner, panel: Panel, task: Forecast) -> NDArray[np.float64]:
@@ -106,7 +110,7 @@ def check_future(panel: Panel, task: Forecast) -> None:
     unknown = np.isnan(panel.future[:, panel.steps : panel.steps + task.horizon])
     if unknown.any():
         row, ahead, k = (int(i) for i in np.argwhere(unknown)[0])
-        time = format_times(panel.frequency.after(panel.present[row : row + 1], task.horizon)[0])[ahead]
+        time = format_times(panel.ahead()[row])[ahead]
         raise InputError(
             f"future covariate {task.future[k].name!r} of series {panel.ids[row]!s} is not known at {time}: give its "
             f"values over the whole horizon of {task.horizon} steps (--future-data, future=)"

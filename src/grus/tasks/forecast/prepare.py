@@ -9,7 +9,8 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.spec import Categorical, Forecast, Numeric
-from grus.tasks.forecast.frequency import Frequency, daily_cycle, default_season, infer, parse
+from grus.tasks.forecast.frequency import Frequency, daily_cycle, default_season, parse
+from grus.tasks.forecast.grid import frequency_of, one_frequency
 from grus.tasks.forecast.outliers import near_zero
 from grus.tasks.forecast.panel import Panel, make_panel
 from grus.tasks.forecast.settings import Settings
@@ -35,7 +36,8 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
     Raises InputError for a column that is missing or of the wrong kind, times off the grid, series too short for the
     horizon, or values that are not positive where the log scale is asked for.
     """
-    frequency = parse(settings.freq) if settings.freq else infer(table.times, table.starts, table.source)
+    frequency = parse(settings.freq) if settings.freq else frequency_of(table)
+    table = one_frequency(table, frequency)
     longest = int(make_panel(table, frequency, 0).lengths.max())  # before the horizon sizes anything
     if longest < settings.horizon + LEAST_COUNT:
         raise InputError(
@@ -48,7 +50,8 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
     season, noted = _season(frequency, settings.season, longest)
     scale = _scale(panel, settings)
     nonnegative = scale == "linear" and not (panel.y < 0).any()
-    panel = replace(_without_outliers(panel, scale), notes=(*panel.notes, *noted))
+    panel = _without_outliers(panel, scale)
+    panel = replace(panel, notes=(*panel.notes, *noted))
     train = panel.before(settings.horizon)
     known = np.abs(train.y[~np.isnan(train.y) & (train.y != 0)])
     return panel, Forecast(
@@ -165,9 +168,10 @@ def trained_times(task: Forecast, panel: Panel) -> np.ndarray[tuple[int], np.dty
 
 def panel_for(task: Forecast, table: Table, ahead: Table | None = None) -> Panel:
     """The panel of a table for a model that is trained. Raises as :func:`make_panel` does."""
+    frequency = parse(task.frequency)
     panel = make_panel(
-        table,
-        parse(task.frequency),
+        one_frequency(table, frequency),
+        frequency,
         task.horizon,
         past=[c.name for c in task.past],
         future=[c.name for c in task.future],

@@ -77,7 +77,9 @@ class Settings(Options):
     past: tuple[str, ...] = option((), "columns known up to the present", metavar="A,…")
     future: tuple[str, ...] = option((), "columns known over the horizon too", metavar="B,…")
     static: tuple[str, ...] = option((), "columns with one value a series", metavar="C,…")
-    freq: str | None = option(None, "the step, as pandas names it: MS, D, h, …", metavar="F", otherwise="by the data")
+    freq: str | None = option(
+        None, "the step, as pandas names it: MS, BME, MS-15, D, h, …", metavar="F", otherwise="by the data"
+    )
     season: int | None = option(None, "steps in a cycle", metavar="S", otherwise="by the step", least=1)
     scale: Literal["auto", "log", "linear"] = option(
         "auto", "log: for positive data whose spread grows with its level", more="auto chooses by the data"

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.tasks.clocks import NUMBERS, Clock
 from grus.tasks.forecast import tablefile
-from grus.tasks.times import Times, format_times, parse_times
+from grus.tasks.forecast.far import far_rows
+from grus.tasks.times import Times, format_times, read_times
 
 __all__ = ["Table", "as_table", "is_absent", "is_number"]
 
@@ -25,8 +27,11 @@ Column = NDArray[Any]
 class Table(Mapping[str, Column]):
     """Columns by name, equally long; rows sorted by series (in order of first appearance), then by time.
 
-    unique_id: the series, as it came. ds: int64 steps or datetime64[us]. y: float64, NaN where missing; there only
-    with ``target``. Every other column is kept as it came; :meth:`numeric` reads one as numbers.
+    unique_id: the series, as it came. ds: int64 steps, datetime64[us], or as it came where that was a time with a zone
+    or a number that stands for a date; :attr:`times` are the same as Grus counts with them. y: float64, NaN where
+    missing; there only with ``target``. Every other column is kept as it came; :meth:`numeric` reads one as numbers.
+
+    A row that lies absurdly far from the rest of its series is left out. ``notes`` say so, and what else was guessed.
 
     ``columns`` is any mapping or frame whose columns ``np.asarray`` understands (a dict, pandas, polars). ``source``
     and ``lines`` (the line of each row in its file) make the messages.
@@ -58,9 +63,11 @@ class Table(Mapping[str, Column]):
         taken = set(wanted.values())
         self._columns = {ours: raw[theirs] for ours, theirs in wanted.items()}
         self._columns |= {name: raw[name] for name in raw if name not in taken and name not in wanted}
+        self.notes: tuple[str, ...] = ()
         self._read_keys()
         if "y" in wanted:
             self._columns["y"] = self.numeric("y")
+            self._leave_out_far()
 
     def _read_keys(self) -> None:
         """Parse ids and times, sort the rows, and refuse a (series, time) that is there twice."""
@@ -69,7 +76,9 @@ class Table(Mapping[str, Column]):
             ids = np.array(["" if is_absent(v) else str(v) for v in ids.tolist()], dtype=str)
             if (ids == "").any():
                 raise InputError(f"{self.where(int((ids == '').argmax()), 'unique_id')} is empty: name the series")
-        times = parse_times(self._columns["ds"], lambda row: self.where(row, "ds"))
+        times, clock = read_times(self._columns["ds"], lambda row: self.where(row, "ds"))
+        if clock.form in NUMBERS:
+            self.notes = (f"the whole numbers in {self._theirs('ds')} are read as {NUMBERS[clock.form]}",)
         unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
         rank = np.empty(unique.size, dtype=np.int64)
         rank[np.argsort(first, kind="stable")] = np.arange(unique.size)
@@ -79,6 +88,7 @@ class Table(Mapping[str, Column]):
             name: column[order] for name, column in (self._columns | {"unique_id": ids, "ds": times}).items()
         }
         self._lines = self._lines[order]
+        self.clock: Clock = clock.take(order)
         self.codes: NDArray[np.int64] = codes[order]
         again = (np.diff(self.codes) == 0) & (self.times[1:] == self.times[:-1])
         if again.any():
@@ -86,18 +96,47 @@ class Table(Mapping[str, Column]):
             a, b = sorted((int(self._lines[row]), int(self._lines[row + 1])))
             raise InputError(
                 f"{self.source}, {self._unit} {b}: series {self['unique_id'][row]!s} has ds {self.time_text(row)} "
-                f"twice (first in {self._unit} {a}): keep one row for each series and time"
+                f"twice (first in {self._unit} {a}): keep one row for each series and time" + self._autumn(row)
             )
         self.starts: NDArray[np.int64] = np.flatnonzero(np.diff(self.codes, prepend=-1))
 
+    def _autumn(self, row: int) -> str:
+        time = self.times[row]
+        if self.clock.zones is not None or self.times.dtype.kind != "M" or time == time.astype("datetime64[D]"):
+            return ""
+        return ", or, where an hour comes twice in autumn, write the zone too: 2020-10-25 02:00+01:00"
+
+    def _leave_out_far(self) -> None:
+        far = far_rows(self.times, self.starts)
+        rows = np.flatnonzero(far)
+        if rows.size:
+            named = [
+                f"{self._unit} {int(self._lines[row])} (series {self['unique_id'][row]!s}, "
+                f"{self._theirs('ds')} {self.time_text(int(row))})"
+                for row in rows[:3]
+            ]
+            self.notes += (
+                f"{rows.size:,} row{'s' * (rows.size > 1)} left out, absurdly far from the rest of the series: "
+                f"{', '.join(named)}{', …' * (rows.size > 3)}",
+            )
+            self.__dict__ |= self.rows(~far).__dict__
+
     def __getitem__(self, name: str) -> Column:
-        return self._columns[name]
+        return self.clock.written(self.times) if name == "ds" else self._columns[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
 
     def __len__(self) -> int:
         return len(self._columns)
+
+    def as_steps(self) -> Table:
+        """The table with times as the whole numbers they came as; of dates that is the table itself."""
+        if self.clock.form not in NUMBERS:
+            return self
+        table = self.rows(np.ones(self.num_rows, dtype=bool))
+        table._columns["ds"], table.clock = self["ds"], Clock()
+        return table
 
     @property
     def num_rows(self) -> int:
@@ -112,13 +151,32 @@ class Table(Mapping[str, Column]):
     def times(self) -> Times:
         return self._columns["ds"]
 
+    def times_on(self, clock: Clock) -> Times:
+        """The times as a table with this clock counts them.
+
+        Raises InputError where times of the day have a zone here and none there, or the other way around.
+        """
+        if (self.clock.zones is None) != (clock.zones is None) and not (self.clock.wall or clock.wall):
+            have, lack = ("has", "have none") if self.clock.zones is not None else ("has no", "have one")
+            raise InputError(
+                f"{self.where(0, 'ds')} is {self.time_text(0)}, which {have} zone, but the series {lack}: "
+                "write both alike"
+            )
+        return self.clock.moved(self.times, wall=clock.wall)
+
     def time_text(self, row: int) -> str:
-        return format_times(self.times[row : row + 1])[0]
+        return self.time_texts([row])[0]
+
+    def time_texts(self, rows: Any) -> list[str]:
+        """The times of rows, by number or by mask, as they were written."""
+        return format_times(self.clock.take(rows).written(self.times[rows]))
+
+    def _theirs(self, column: str) -> str:
+        return next((theirs for theirs, ours in self._names.items() if ours == column), column)
 
     def where(self, row: int, column: str) -> str:
         """File, line and column of a cell, as the user names them: the start of a message."""
-        theirs = next((t for t, ours in self._names.items() if ours == column), column)
-        return f"{self.source}, {self._unit} {int(self._lines[row])}: {theirs}"
+        return f"{self.source}, {self._unit} {int(self._lines[row])}: {self._theirs(column)}"
 
     def numeric(self, name: str) -> NDArray[np.float64]:
         """The column as float64, NaN where a cell is empty. Raises InputError for text and for infinities."""
@@ -152,7 +210,7 @@ class Table(Mapping[str, Column]):
         """The column as it came. Raises InputError that says which columns there are."""
         if name not in self._columns:
             raise InputError(f"{self.source} has no column {name!r}; it has {', '.join(map(repr, self._columns))}")
-        return self._columns[name]
+        return self[name]
 
     def rows(self, mask: NDArray[np.bool_]) -> Table:
         """The table of the rows where ``mask`` is true, still sorted, each knowing its line."""
@@ -160,6 +218,7 @@ class Table(Mapping[str, Column]):
         table.__dict__ |= self.__dict__
         table._columns = {name: column[mask] for name, column in self._columns.items()}
         table._lines = self._lines[mask]
+        table.clock = self.clock.take(mask)
         table.codes = np.unique(self.codes[mask], return_inverse=True)[1].reshape(-1)
         table.starts = np.flatnonzero(np.diff(table.codes, prepend=-1))
         return table
@@ -213,7 +272,8 @@ def as_table(data: Any, *, target: bool = True) -> Table:
 
 def _column(columns: Any, name: Any) -> Column:
     try:
-        values = np.asarray(columns[name])
+        given = columns[name]
+        values = np.asarray(_with_zone(given))
     except ValueError as error:  # a ragged list
         raise InputError(f"column {name!r} is no column: {error}") from None
     if values.ndim != 1:
@@ -221,6 +281,16 @@ def _column(columns: Any, name: Any) -> Column:
     if values.dtype.kind in "OS" and values.size and all(isinstance(v, bytes) for v in values.tolist()):
         return np.array([v.decode(errors="backslashreplace") for v in values.tolist()], dtype=str)
     return values
+
+
+def _with_zone(column: Any) -> Any:
+    """A column of polars or PyArrow whose times have a zone as datetimes, for NumPy's have none."""
+    zone = getattr(getattr(column, "dtype", None), "time_zone", None) or getattr(
+        getattr(column, "type", None), "tz", None
+    )
+    if zone is None:
+        return column
+    return np.array(column.to_list() if hasattr(column, "to_list") else column.to_pylist(), dtype=object)
 
 
 def _check_columns(raw: dict[str, Column], wanted: dict[str, str], source: str) -> None:
