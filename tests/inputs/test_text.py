@@ -80,6 +80,14 @@ def test_subwords_there_and_back() -> None:
     assert decode(subwords, [0, *whole, 0]) == "日"
 
 
+def test_subwords_do_not_learn_what_stands_once() -> None:
+    """Without spaces a whole sentence is one word, and would be one piece."""
+    sentences = ["今天天气很好我们去公园", "昨天下雨他们在家看书", "今天我们在家"]
+    pieces = learn_subwords(sentences, 2000).vocabulary
+    assert max(map(len, pieces)) < 3 * len("天天气")  # bytes
+    assert len(learn_subwords(sentences, 2000, least_count=1).vocabulary) > len(pieces)
+
+
 def test_subwords_of_a_table_without_some_bytes() -> None:
     assert encode(Subwords(("a", "b", "ab"), ("a b",)), "abxa").tolist() == [3, 0, 1]
 
@@ -98,6 +106,9 @@ def test_learned_words() -> None:
     assert words.vocabulary[0] == "the"
     assert words.vocabulary[1:] == (",", "als")  # of equally many the first in the order of code points
     assert learn_words(TEXTS, most=50) == Words(("the",))
+    assert learn_words(["! ! a a"]) == Words(("!", "a"))
+    with pytest.raises(InputError, match="no word that occurs 2 times: .*; text without spaces is read by characters"):
+        learn_words(["好吃，喜欢，", "难看，"])  # marks alone
     assert learn_words(["A a B"], least_count=1, lower=False) == Words(("A", "B", "a"), lower=False)
 
 

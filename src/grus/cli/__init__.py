@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from grus import __version__
 from grus.cli import classify, config, export, forecast, import_file, info, language, names, stream, verify
-from grus.errors import InputError
+from grus.errors import InputError, notes_on_stderr
 
 __all__ = ["main", "parser"]
 
@@ -74,7 +74,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         argv = sys.argv[1:] if arguments is None else arguments
         options = config.apply(parser(argv), argv)
-        with config.saving(options):
+        first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
+        with config.saving(options), notes_on_stderr(shown=first):
             status: int = options.run(options)
         sys.stdout.flush()
         return status

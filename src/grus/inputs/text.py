@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.errors import InputError
+from grus.errors import InputError, note
 from grus.spec.task import Characters, Subwords, Text, Words
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "decode",
     "encode",
     "encode_tokens",
+    "first_steps",
+    "is_word",
     "learn_characters",
     "learn_subwords",
     "learn_words",
@@ -35,15 +37,23 @@ __all__ = [
 ]
 
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+LETTER = re.compile(r"\w")
 BYTES = 256  # pieces of byte-pair encoding that stand for a byte each
 FREE = ""  # what id 0 is to the package: no piece is empty
+NO_SPACES = "text without spaces is read by characters (tokens='characters', --tokens characters)"
 
 Ids = NDArray[np.int64]
+Kind = TypeVar("Kind", bound=np.generic)
 
 
 def split_words(text: str) -> list[str]:
     """The words and punctuation marks of a text, in order."""
     return WORD.findall(text)
+
+
+def is_word(token: str) -> bool:
+    """Whether it begins with a letter or digit, and is no punctuation mark."""
+    return LETTER.match(token) is not None
 
 
 def encode(input: Text, text: str) -> Ids:
@@ -70,6 +80,17 @@ def encode_tokens(input: Words | Characters, tokens: Sequence[str]) -> Ids:
     return np.array([known.get(t.lower() if lower else t, 0) for t in tokens], np.int64)
 
 
+def first_steps(rows: Sequence[NDArray[Kind]], longest: int) -> list[NDArray[Kind]]:
+    """Of each sequence the first ``longest`` steps, 0 for all; a note tells how many are longer."""
+    longer = sum(len(row) > longest for row in rows) if longest else 0
+    if longer:
+        note(
+            f"{longer:,} of {len(rows):,} sequences have more than {longest:,} steps, of which the first {longest:,} "
+            "are read: longest=0 (--longest 0) reads all"
+        )
+    return [row[: longest or None] for row in rows]
+
+
 def decode(input: Characters | Subwords, ids: Sequence[int] | Ids) -> str:
     """The text of ids; of characters, id 0 is U+FFFD, the replacement character; of subwords, it is nothing.
 
@@ -91,11 +112,14 @@ def decode(input: Characters | Subwords, ids: Sequence[int] | Ids) -> str:
 def learn_words(texts: Iterable[str], most: int = 20_000, least_count: int = 2, *, lower: bool = True) -> Words:
     """The ``most`` frequent words of the texts that occur ``least_count`` times or more, the most frequent first.
 
-    Raises InputError when there is none, and for texts that are no Unicode.
+    Raises InputError when there is none but punctuation marks, and for texts that are no Unicode.
     """
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(split_words(as_unicode(text.lower() if lower else text)))
+    words = [count for word, count in counts.items() if is_word(word)]
+    if words and max(words) < least_count:
+        counts.clear()  # of marks alone nothing is to be learned
     return Words(_frequent(counts, most, least_count, "word"), lower)
 
 
@@ -110,8 +134,9 @@ def learn_characters(texts: Iterable[str], most: int = 1000) -> Characters:
     return Characters(_frequent(counts, most, 1, "character"))
 
 
-def learn_subwords(texts: Iterable[str], size: int = 8000) -> Subwords:
-    """Pieces of byte-pair encoding, ``size`` of them where the texts have so many, the 256 bytes among them.
+def learn_subwords(texts: Iterable[str], size: int = 8000, least_count: int = 2) -> Subwords:
+    """Pieces of byte-pair encoding, ``size`` of them where the texts have so many that occur ``least_count`` times, the
+    256 bytes among them. Pieces that occur once would be whole sentences where there are no spaces.
 
     Raises InputError where ``tokenizers`` is not installed, for a size below 256, and for texts that are no Unicode.
     """
@@ -120,6 +145,7 @@ def learn_subwords(texts: Iterable[str], size: int = 8000) -> Subwords:
     package = _package()
     trainer = package.trainers.BpeTrainer(
         vocab_size=size,
+        min_frequency=least_count,
         initial_alphabet=sorted(package.pre_tokenizers.ByteLevel.alphabet()),
         special_tokens=[],
         show_progress=False,
@@ -183,7 +209,10 @@ def _frequent(counts: Counter[str], most: int, least_count: int, what: str) -> t
             raise InputError(f"{name} is {value}, expected at least 1")
     ranked = sorted(((-count, entry) for entry, count in counts.items() if count >= least_count))
     if not ranked:
-        raise InputError(f"the texts have no {what} that occurs {least_count} times: there is no vocabulary to learn")
+        hint = f"; {NO_SPACES}" if what == "word" else ""
+        raise InputError(
+            f"the texts have no {what} that occurs {least_count} times: there is no vocabulary to learn{hint}"
+        )
     return tuple(entry for _, entry in ranked[:most])
 
 

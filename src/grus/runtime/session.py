@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from grus import quantized
 from grus.errors import InputError
-from grus.inputs.text import encode
+from grus.inputs.text import encode, first_steps
 from grus.model import Model
 from grus.runtime.operations import Chain
 from grus.runtime.state import State, as_float32, from_bytes, state_of, to_bytes
@@ -132,7 +132,7 @@ class Session:
         facts = None if task is None else task.facts
         if facts is None or facts.reads is None or isinstance(facts.reads, Series):
             raise InputError(f"x is text, but the model's task is {type(task).__name__}, which takes numbers [T, B, I]")
-        rows = [encode(facts.reads, text)[: facts.longest or None] for text in texts]
+        rows = first_steps([encode(facts.reads, text) for text in texts], facts.longest)
         if begins and facts.begins:
             rows = [np.concatenate([np.zeros(1, np.int64), row]) for row in rows]
         ends = np.array([len(row) for row in rows], np.int64)

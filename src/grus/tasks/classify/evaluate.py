@@ -18,6 +18,7 @@ from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.predict import Runner, check_finite, run_all, task_of
 from grus.tasks.classify.prepare import encode_inputs, encode_labels
 from grus.tasks.classify.report import Report
+from grus.tasks.classify.split import in_both
 
 __all__ = ["evaluate"]
 
@@ -54,7 +55,9 @@ def evaluate(
     for name, given in (others or {}).items():
         other = np.concatenate(given)
         rows.append(_row(name, truth, other.argmax(axis=1), len(task.classes), other))
-    notes: list[str] = []
+    twice = 0 if train is None else in_both(as_examples(train).inputs, examples.inputs)
+    also = f"{twice:,} of {len(examples):,} sequences stand in the training data too: what is known by heart is right"
+    notes = [also] if twice else []
     for name, guess in _baselines(task, examples, None if train is None else as_examples(train)):
         try:
             rows.append(_row(name, truth, guess(), len(task.classes)))

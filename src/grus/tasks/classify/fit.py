@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from grus.errors import note
 from grus.spec import GRU, Characters, Classify
 from grus.tasks.classify.chain import make_chain
-from grus.tasks.classify.examples import as_examples
+from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.metrics import accuracy, log_loss, softmax, temperature
 from grus.tasks.classify.predict import batches, check_finite, padded
 from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, make_task
 from grus.tasks.classify.settings import Settings
-from grus.tasks.classify.split import hold_back
+from grus.tasks.classify.split import hold_back, in_both
 from grus.tasks.fitted import Fitted
 from grus.torch import init
 from grus.torch.gru import GRU as Layer
@@ -86,11 +87,10 @@ def fit_networks(
     whole = Encoded(x, encode_labels(examples, task, x))
     rows, back = hold_back(whole.target, trainer.validation, trainer.seed)
     part, held = whole.take(rows), _HeldBack(whole.take(back), task) if len(back) else None
+    _tell(examples, rows, back, settings)
     steps = _steps(part, settings) + (_steps(whole, settings) if trainer.refit and held is not None else 0)
     validation: dict[str, float] = {}
     with fitting.trainings(identity("classify", settings, _digest(whole, task), recurrent), members * steps):
-        if held is None and trainer.validation:
-            fitting.reporter.message("note: too few sequences to hold some back: no early stopping, no calibration")
         run = _Training(task, settings, recurrent, fitting)
         found = [run(member, part, held) for member in range(members)]
         if held is not None:
@@ -98,6 +98,20 @@ def fit_networks(
             if trainer.refit:
                 found = [run(member, whole, None, best) for member, (_, best) in enumerate(found)]
     return Trained([network for network, _ in found], task, fitting.history, validation)
+
+
+def _tell(examples: Examples, rows: NDArray[np.int64], back: NDArray[np.int64], settings: Settings) -> None:
+    """Notes of what makes the figures of what is held back other than they seem."""
+    if not len(back):
+        if settings.trainer.validation:
+            note("too few sequences to hold some back: no early stopping, no calibration")
+        return
+    twice = in_both(examples.take(rows).inputs, examples.take(back).inputs)
+    if twice:
+        note(
+            f"{twice:,} of the {len(back):,} sequences held back stand among those trained on too: what is measured on "
+            "them flatters, remove what stands twice"
+        )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.errors import InputError
-from grus.inputs.text import encode, encode_tokens, learn_characters, learn_subwords, learn_words, read_vocabulary
+from grus.errors import InputError, note
+from grus.inputs.text import (
+    NO_SPACES,
+    encode,
+    encode_tokens,
+    first_steps,
+    is_word,
+    learn_characters,
+    learn_subwords,
+    learn_words,
+    read_vocabulary,
+)
 from grus.spec import Characters, Classify, Numeric, Series, Subwords, Words
 from grus.spec.task import Text
 from grus.tasks.classify.objects import LARGEST, Examples, channel_names
@@ -121,7 +131,7 @@ def _vocabulary(examples: Examples, settings: Settings) -> Text:
         case "characters":
             return learn_characters(texts, size)
         case _:
-            return learn_subwords((t if isinstance(t, str) else " ".join(t) for t in texts), size)
+            return learn_subwords(dict.fromkeys(t if isinstance(t, str) else " ".join(t) for t in texts), size)
 
 
 def _token_vocabulary(texts: Sequence[list[str]], settings: Settings) -> Words | Characters:
@@ -138,7 +148,7 @@ def _token_vocabulary(texts: Sequence[list[str]], settings: Settings) -> Words |
         name for name, count in sorted(counts.items(), key=lambda e: (-e[1], e[0])) if count >= settings.least_count
     ]
     if not kept:
-        raise InputError(f"no token occurs {settings.least_count} times: there is no vocabulary to learn")
+        raise InputError(f"no token occurs {settings.least_count} times: there is no vocabulary to learn; {NO_SPACES}")
     return Words(tuple(kept[: settings.vocabulary_size]), settings.lower)
 
 
@@ -148,13 +158,12 @@ def encode_inputs(examples: Examples, task: Classify) -> list[Single]:
     Raises InputError for another kind of data than the task's, for other channels, for an empty sequence, and for a
     number so far from the training data's that float32 overflows.
     """
-    longest = task.longest or None
     if isinstance(task.input, Series):
         examples = _in_order(examples, task.input)
         mean, std = (np.array([getattr(c, name) for c in task.input.channels]) for name in ("mean", "std"))
         _check_numbers(examples)
         with np.errstate(over="ignore"):
-            scaled = [(values[:longest] - mean) / std for values in examples.inputs]
+            scaled = [(values - mean) / std for values in first_steps(examples.inputs, task.longest)]
         _check_range(scaled, examples)
         return [np.where(np.isnan(values), 0.0, values).astype(np.float32) for values in scaled]
     if examples.kind == "series":
@@ -165,8 +174,26 @@ def encode_inputs(examples: Examples, task: Classify) -> list[Single]:
         ids = encode(task.input, given) if isinstance(given, str) else _tokens(task.input, given)
         if not len(ids):
             raise InputError(f"{examples.place(i)} is empty: it has no words, so there is nothing to classify")
-        found.append(ids[:longest].astype(np.float32)[:, None])
-    return found
+        found.append(ids)
+    found = first_steps(found, task.longest)
+    _tell_unknown(found, task.input)
+    return [ids.astype(np.float32)[:, None] for ids in found]
+
+
+def _tell_unknown(ids: Sequence[Ids], input: Text) -> None:
+    """A note where more than half of the words are not in the vocabulary, or all of some text, marks apart."""
+    if isinstance(input, Subwords):  # bytes are all known
+        return
+    mark = np.array([False, *(isinstance(input, Words) and not is_word(entry) for entry in input.vocabulary)])
+    ids = [row[~mark[row]] for row in ids]
+    unknown, total = sum(int((row == 0).sum()) for row in ids), sum(map(len, ids))
+    blank = sum(len(row) > 0 and not row.any() for row in ids)
+    if 2 * unknown > total or blank:
+        what, hint = ("words", f"; {NO_SPACES}") if isinstance(input, Words) else ("characters", "")
+        note(
+            f"{unknown:,} of {total:,} {what} are not in the vocabulary and read as one and the same, and {blank:,} of "
+            f"{len(ids):,} texts have no other{hint}"
+        )
 
 
 def _tokens(input: Text, tokens: list[str]) -> Ids:

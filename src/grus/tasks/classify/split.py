@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["hold_back"]
+__all__ = ["hold_back", "in_both"]
 
 FEWEST = 5  # sequences of a class of which one is held back, however small the share
 
@@ -29,3 +30,15 @@ def hold_back(target: Sequence[Ids], share: float, seed: int) -> tuple[Ids, Ids]
         held.append(rows[: min(count, len(rows) - 1)])
     back = np.sort(np.concatenate(held)) if held else np.empty(0, np.int64)
     return np.setdiff1d(np.arange(len(groups)), back), back
+
+
+def in_both(inputs: Sequence[Any], others: Sequence[Any]) -> int:
+    """How many of the ``others`` stand among the ``inputs`` too: a model that learned by heart knows their labels."""
+    known = set(map(_key, inputs))
+    return sum(_key(one) in known for one in others)
+
+
+def _key(given: Any) -> Hashable:
+    if isinstance(given, np.ndarray):
+        return given.shape, given.tobytes()
+    return given if isinstance(given, str) else tuple(given)
