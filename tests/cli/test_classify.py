@@ -296,7 +296,7 @@ def test_a_training_that_diverges(
 
     monkeypatch.setattr(module.F, "cross_entropy", lambda logits, *_, **__: logits.sum() * float("nan"))
     assert main(fit(folder, "--quiet", to="diverged.safetensors")) == 2
-    line = capsys.readouterr().err
+    line = capsys.readouterr().err.splitlines(keepends=True)[-1]  # after a note of what stands twice
     assert line.startswith("grus: error: the loss became nan ")
     assert line.endswith(f"then start again, {folder / 'diverged.safetensors.checkpoint'} is removed\n")
     assert not list(folder.glob("diverged*"))
@@ -309,3 +309,12 @@ def test_help_says_what_data_looks_like(verb: str, capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     assert "FOLDER/CLASS/*.txt" in text
     assert f"grus classify {verb} " in text
+
+
+def test_notes_are_lines_on_stderr(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(fit(folder, "--longest", "3", "--quiet", to="short.safetensors")) == 0
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert "note: 60 of 60 sequences have more than 3 steps, of which the first 3 are read: " in errors
+    assert main(["classify", "predict", str(folder / "model.safetensors"), "--text", "wholly else"]) == 0
+    assert capsys.readouterr().err.startswith("note: 2 of 2 words are not in the vocabulary")

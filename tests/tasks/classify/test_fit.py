@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from grus.errors import InputError
+from grus.errors import InputError, Note
 from grus.runtime.session import Session
 from grus.spec import Embedding, Mean, Pool
 from grus.tasks.classify import fit as module
@@ -89,14 +90,15 @@ def test_refit_trains_on_all_for_as_long_as_was_best(texts: Texts, small: Small)
     assert "validation" not in again[-1]
 
 
-def test_without_anything_held_back(texts: Texts, small: Small, capsys: pytest.CaptureFixture[str]) -> None:
-    fitted = fit(as_examples(*texts), small(validation=0.0, epochs=2))
+def test_without_anything_held_back(texts: Texts, small: Small) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = fit(as_examples(*texts), small(validation=0.0, epochs=2))
     assert fitted.validation == {}
     assert task_of(fitted.model).temperature == 1.0
-    assert "note" not in capsys.readouterr().err
     few = as_examples(["a a", "b b"] * 2, ["x", "y"] * 2)
-    assert fit(few, small(epochs=2)).validation == {}
-    assert "note: too few sequences to hold some back" in capsys.readouterr().err
+    with pytest.warns(Note, match="too few sequences to hold some back"):
+        assert fit(few, small(epochs=2)).validation == {}
 
 
 @pytest.mark.parametrize("recurrent", [None, torch_gru, lstm_of_equal_parameters])
