@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from grus.errors import InputError
 
-__all__ = ["CONVENTIONS", "Convention", "GRUWeights", "from_convention", "to_convention"]
+__all__ = ["CONVENTIONS", "Convention", "GRUWeights", "as_array", "from_convention", "to_convention"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +97,16 @@ def _negate_update(rows: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([reset, -update, candidate])
 
 
-def _numbers(name: str, values: ArrayLike) -> NDArray[Any]:
+def as_array(name: str, values: ArrayLike) -> NDArray[Any]:
+    """``values`` as an array; InputError where they are a ragged list."""
     try:
-        array = np.asarray(values)
-    except ValueError as error:  # a ragged list
+        return np.asarray(values)
+    except ValueError as error:
         raise InputError(f"{name} is not an array: {error}") from None
+
+
+def _numbers(name: str, values: ArrayLike) -> NDArray[Any]:
+    array = as_array(name, values)
     if array.dtype.kind not in "fiu":
         raise InputError(f"{name} is {array.dtype}, expected real numbers")
     return array if array.dtype.kind == "f" else array.astype(np.float64)

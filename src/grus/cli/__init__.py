@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Without ``arguments``, as the program itself, one of several processes of torchrun ends with that status at once.
     """
     status = _run(arguments)
-    if arguments is None and "grus.training.distributed" in sys.modules:
-        sys.modules["grus.training.distributed"].leave(status)
+    if arguments is None and (distributed := sys.modules.get("grus.training.distributed")):
+        distributed.leave(status)
     return status
 
 

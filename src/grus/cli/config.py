@@ -31,10 +31,8 @@ MISSING = object()
 def add(parser: argparse.ArgumentParser) -> None:
     """Give a command both options; :func:`apply` then parses what it is called with."""
     group = parser.add_argument_group("settings")
-    what = "a YAML file of options, such as hidden-size: 64; flags go before it"
-    group.add_argument("--config", type=Path, metavar="FILE", help=what)
-    what = "write every option and its value to a file for --config"
-    group.add_argument("--save-config", type=Path, metavar="FILE", help=what)
+    group.add_argument("--config", type=Path, metavar="FILE", help="YAML such as hidden-size: 64; flags go before it")
+    group.add_argument("--save-config", type=Path, metavar="FILE", help="write every option for --config")
 
 
 def apply(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -35,8 +35,7 @@ def add(parser: argparse.ArgumentParser, kind: type[Options]) -> None:
     parser.add_argument("--metrics", type=Path, metavar="FILE", help="write them as they come, as JSON lines")
     parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write them for TensorBoard")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary of the fit")
-    what = "what to compute on (default: %(default)s)"
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=what)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what computes (default: %(default)s)")
     shared.add_threads(parser)
 
 
@@ -82,10 +81,8 @@ class Files:
             self._check_checkpoint()
             if options.plot is not None:
                 pictures.new_figure(1, 1)  # raises now where there is no matplotlib
-        if self.output.suffix.lower() in other_kinds:
-            raise InputError(
-                f"--output {str(self.output)!r}: a model is a .safetensors file, not {self.output.suffix.lower()}"
-            )
+        if (kind := self.output.suffix.lower()) in other_kinds:
+            raise InputError(f"--output {str(self.output)!r}: a model is a .safetensors file, not {kind}")
 
     def _check_checkpoint(self) -> None:
         left = self.checkpoint.exists()

@@ -19,9 +19,7 @@ the spec and every weight: equal models have equal hashes, on any machine; saved
 
 def add(verbs: Any) -> None:
     what = "Say what a model file holds and what it costs to run."
-    parser = shared.verb(
-        verbs, "info", run, "what a model file holds: blocks, sizes, cost of a step, hash", what, EPILOG
-    )
+    parser = shared.verb(verbs, "info", run, "what a model file holds: blocks, sizes, cost, hash", what, EPILOG)
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model file")
 
 

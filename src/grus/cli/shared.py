@@ -11,6 +11,7 @@ from grus.files import STDIN, write_whole
 
 __all__ = [
     "add_data",
+    "add_encoding",
     "add_model",
     "add_report",
     "add_threads",
@@ -59,23 +60,24 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: one a core)")
 
 
+def add_encoding(parser: Any) -> None:
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of text files (default: %(default)s)")
+
+
 def data(text: str) -> Path:
     """A file to read; ``-`` is the standard input."""
     return Path(STDIN if text == "-" else text)
 
 
-def positive(text: str) -> int:
-    """An integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
-    return int(text)
-
-
-def natural(text: str) -> int:
+def natural(text: str, least: int = 0) -> int:
     """An integer of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 0")
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {least}")
     return int(text)
+
+
+def positive(text: str) -> int:
+    return natural(text, 1)
 
 
 def floats(text: str) -> tuple[float, ...]:

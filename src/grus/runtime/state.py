@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from grus.errors import InputError
+from grus.weights import as_array
 
 __all__ = ["State", "as_float32", "from_bytes", "state_of", "to_bytes"]
 
@@ -133,10 +134,7 @@ def as_float32(name: str, values: ArrayLike) -> Array:
     """``values`` as an array of float32; InputError where they are no real numbers."""
     if type(values) is np.ndarray and values.dtype == np.float32:
         return values
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # a ragged list
-        raise InputError(f"{name} is not an array: {error}") from None
+    array = as_array(name, values)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} has dtype {array.dtype}, expected real numbers")
     with np.errstate(over="ignore"):  # too large for float32 is infinity there, as everywhere in IEEE

@@ -32,12 +32,13 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it is read")
     what = "one label a series or one a step (default: auto, by the data)"
     group.add_argument("--labels", choices=("auto", "sequence", "step"), default="auto", help=what)
-    group.add_argument("--encoding", default="utf-8", metavar="NAME", help="of text files (default: %(default)s)")
+    shared.add_encoding(group)
 
 
 def add_longest(parser: argparse.ArgumentParser) -> None:
-    what = "steps that are read, 0 for all (default: as in the fit)"
-    parser.add_argument("--longest", type=shared.natural, metavar="N", help=what)
+    parser.add_argument(
+        "--longest", type=shared.natural, metavar="N", help="steps read, 0 for all (default: as in fit)"
+    )
 
 
 def read(path: Path, options: argparse.Namespace) -> Examples:

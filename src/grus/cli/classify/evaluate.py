@@ -22,9 +22,7 @@ regression; for series the nearest neighbour and MiniROCKET.
 
 def add(verbs: Any) -> None:
     what = "Compare a model's classes with the true ones, and put its errors beside those of baselines."
-    parser = shared.verb(
-        verbs, "evaluate", run, "compare a model's classes with the true ones, and with baselines", what, EPILOG
-    )
+    parser = shared.verb(verbs, "evaluate", run, "how often a model's classes are the true ones", what, EPILOG)
     shared.add_model(parser, "classify")
     shared.add_data(parser, f"{classify_data.DATA}, with labels")
     parser.add_argument("--train", type=shared.data, metavar="DATA", help="what baselines learn from")

@@ -74,8 +74,6 @@ def _told(fitted: Fitted, sequences: int, took: str) -> str:
     found, held = task_of(fitted.model), fitted.validation
     line = f"trained on {sequences:,} sequences in {took} ({len(found.classes)} classes, one a {found.labels})"
     if held:
-        line += (
-            f"\nheld back: {held['sequences']:,} sequences, accuracy {held['accuracy']:.4f}, "
-            f"log loss {held['log loss']:.4f}, temperature {found.temperature:.2f}"
-        )
+        line += f"\nheld back: {held['sequences']:,} sequences, accuracy {held['accuracy']:.4f}, "
+        line += f"log loss {held['log loss']:.4f}, temperature {found.temperature:.2f}"
     return line

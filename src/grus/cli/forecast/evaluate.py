@@ -18,12 +18,10 @@ To judge a model by what it never saw, train it on older rows, or use: grus fore
 
 def add(verbs: Any) -> None:
     what = "Hide the end of every series, forecast it, and put the errors beside those of naive forecasts."
-    parser = shared.verb(
-        verbs, "evaluate", run, "compare a model's forecasts with what happened, and with naive forecasts", what, EPILOG
-    )
+    parser = shared.verb(verbs, "evaluate", run, "compare a model's forecasts with what happened", what, EPILOG)
     shared.add_model(parser, "forecast")
     shared.add_data(parser, forecast_data.DATA)
-    what = "how many horizons to hide, one before the other (default: %(default)s)"
+    what = "horizons to hide, one before the other (default: %(default)s)"
     parser.add_argument("--windows", type=shared.positive, default=1, metavar="K", help=what)
     shared.add_report(parser)
     forecast_data.add_columns(parser)
@@ -37,6 +35,6 @@ def run(options: argparse.Namespace) -> int:
     from grus.tasks.forecast.evaluate import evaluate
 
     shared.set_threads(options.threads)
-    report = evaluate(load(options.model), forecast_data.read(options.data, options), windows=options.windows)
-    shared.tell(report, options.output)
+    table = forecast_data.read(options.data, options)
+    shared.tell(evaluate(load(options.model), table, windows=options.windows), options.output)
     return 0

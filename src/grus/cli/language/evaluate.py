@@ -20,20 +20,14 @@ The figures flatter where the model was trained on the text; what grus language 
 
 def add(verbs: Any) -> None:
     what = "Predict every character of a text from those before it, and tell in bits how well that went."
-    parser = shared.verb(
-        verbs, "evaluate", run, "bits per character of a text, beside an n-gram model and xz", what, EPILOG
-    )
+    parser = shared.verb(verbs, "evaluate", run, "bits per character of a text, beside baselines", what, EPILOG)
     shared.add_model(parser, "language")
     shared.add_data(parser, TEXT, nargs="+", metavar="TEXT")
     what = "what the model was trained on: the table then has what an n-gram model and xz make of it"
     parser.add_argument("--train", type=Path, nargs="+", metavar="FILE", help=what)
-    add_encoding(parser)
+    shared.add_encoding(parser)
     shared.add_report(parser)
     shared.add_threads(parser)
-
-
-def add_encoding(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the files (default: %(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,6 +41,5 @@ def run(options: argparse.Namespace) -> int:
     shared.set_threads(options.threads)
     text = as_text(options.data, options.encoding)
     train = None if options.train is None else as_text(options.train, options.encoding)
-    report = evaluate(load(options.model), text, train)
-    shared.tell(report, options.output)
+    shared.tell(evaluate(load(options.model), text, train), options.output)
     return 0

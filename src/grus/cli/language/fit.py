@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from grus.cli import fitting, shared
 from grus.cli import options as settings
-from grus.cli.language.evaluate import TEXT, add_encoding
+from grus.cli.language.evaluate import TEXT
 from grus.tasks.language.settings import Settings
 from grus.training.torchrun import is_first
 
@@ -29,7 +29,7 @@ def add(verbs: Any) -> None:
     what = "Train a GRU to predict every character (or subword) of a text, and write it to one file."
     parser = shared.verb(verbs, "fit", run, "train a model on a text", what, EPILOG)
     shared.add_data(parser, TEXT, nargs="+", metavar="TEXT")
-    add_encoding(parser)
+    shared.add_encoding(parser)
     fitting.add(parser, Settings)
 
 
@@ -43,12 +43,13 @@ def run(options: argparse.Namespace) -> int:
     from grus.tasks.language.evaluate import evaluate, task_of
     from grus.tasks.language.fit import fit
 
+    parts = split(text, chosen)
+
     def told(fitted: Fitted, took: str) -> str:
-        size, read = len(task_of(fitted.model).input.vocabulary), len(split(text, chosen).train)
-        return f"{size:,} {options.tokens}, trained on {read:,} characters in {took}"
+        size = len(task_of(fitted.model).input.vocabulary)
+        return f"{size:,} {options.tokens}, trained on {len(parts.train):,} characters in {took}"
 
     fitted = fitting.train(files, fit, text, chosen, told)
-    parts = split(text, chosen)
     if parts.test and is_first() and not options.quiet:
         print(f"the {len(parts.test):,} characters held out at the end:", flush=True)
         print(evaluate(fitted.model, parts.test, parts.train + parts.validation))

@@ -19,10 +19,8 @@ def add(verbs: Any) -> None:
     parser = shared.verb(verbs, "generate", run, "write on from a prompt", "Continue a text, piece by piece.", EPILOG)
     shared.add_model(parser, "language")
     parser.add_argument("--prompt", default="", metavar="TEXT", help="how the text begins (default: with nothing)")
-    what = "characters, or subwords, to write (default: %(default)s)"
-    parser.add_argument("--length", type=shared.positive, default=500, metavar="N", help=what)
-    what = "0 for the likeliest (default: %(default)s)"
-    parser.add_argument("--temperature", type=float, default=1.0, metavar="R", help=what)
+    parser.add_argument("--length", type=shared.positive, default=500, metavar="N", help="tokens drawn (default: 500)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="R", help="0: the likeliest (default: 1.0)")
     parser.add_argument("--top-k", type=shared.positive, metavar="K", help="draw from the likeliest K only")
     what = "draw from the fewest whose probabilities sum to P (default: %(default)s, from all)"
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help=what)
@@ -39,8 +37,7 @@ def run(options: argparse.Namespace) -> int:
     model = load(options.model)
     how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed", "stop")}
     pieces = generate(model, options.prompt, options.length, **how)
-    strange = unknown(model, options.prompt)
-    if strange:
+    if strange := unknown(model, options.prompt):
         shown = ", ".join(map(repr, strange[:8])) + ", …" * (len(strange) > 8)
         print(f"note: the model has never seen {shown}, and reads it as an unknown character", file=sys.stderr)
     _show(options.prompt)
