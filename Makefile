@@ -7,15 +7,18 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --constraint c
 EDITABLE := --no-build-isolation --config-settings=cmake.define.GRUS_WERROR=ON --editable
 # aeon asks for a numba older than NumPy 2.4 needs; with a newer one it runs, as the tests show
 AEON = $(PIP) numba Deprecated scikit-learn pandas && $(PIP) --no-deps aeon
+PYTEST := $(BIN)/python -m pytest --quiet --durations=25
+TOGETHER := --numprocesses=auto --maxprocesses=8 --dist=worksteal # tests that measure stand in a run of their own
 NATIVE := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/*/*)
 CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.inl csrc/*/*.cpp)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test sanitize accuracy bench lint format wheel clean
+.PHONY: help demo test test-slow sanitize accuracy bench lint format wheel clean
 
 help:
 	@echo "make demo      train on the M3 competition's monthly series, forecast, load the model without PyTorch"
 	@echo "make test      every check: style, types, walls between modules, kernels' symbols, tests"
+	@echo "make test-slow the checks that take long"
 	@echo "make sanitize  the kernels' tests with sanitizers of addresses and undefined behaviour (ten minutes the first time)"
 	@echo "make accuracy  forecasts, classifiers, a language model, beside other methods: docs/accuracy.md (three hours)"
 	@echo "make bench     every shape beside every peer: benchmarks/results/cpu.json, docs/performance.md"
@@ -35,8 +38,13 @@ bench: $(VENV)/.editable $(VENV)/.peers
 	$(BIN)/python -m benchmarks
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST) $(TOGETHER) -m "not slow and not alone"
+	$(PYTEST) -m "alone and not slow"
 	@echo "make test: all checks passed"
+
+test-slow: $(VENV)/.dev $(VENV)/.editable
+	$(PYTEST) $(TOGETHER) -m "slow and not alone"
+	@echo "make test-slow: all slow checks passed"
 
 sanitize: $(VENV)/.dev
 	PYTHON=$(BIN)/python CMAKE=$(BIN)/cmake NINJA=$(BIN)/ninja .ci/sanitize

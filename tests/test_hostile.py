@@ -12,6 +12,7 @@ import pytest
 SECONDS, MEGABYTES = 1.0, 512
 
 
+@pytest.mark.alone
 def test_every_hostile_file_is_refused(tmp_path: Path) -> None:
     for package in ("onnx", "h5py"):
         pytest.importorskip(package, reason=f"{package} is not installed")

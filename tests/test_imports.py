@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 HEAVY = {"torch", "pandas", "matplotlib", "pyarrow", "tqdm", "scipy", "safetensors"}
 HEAVY |= {"onnx", "onnxruntime", "h5py", "keras", "tensorflow", "jax", "flax"}
 ROOT = Path(__file__).parents[1]
@@ -80,6 +82,7 @@ print(np.abs(y - exact).max() < 1e-5)
     assert python(code).strip() == "True"
 
 
+@pytest.mark.alone
 def test_import_takes_little_beyond_numpy() -> None:
     # the process's own time: what a busy neighbour takes from it is not the import's
     code = """

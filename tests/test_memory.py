@@ -43,6 +43,7 @@ def peak_growth(python: Callable[..., CompletedProcess[str]], layer: str) -> flo
     return float(result.stdout)
 
 
+@pytest.mark.alone
 def test_peak_memory_beside_pytorch(python: Callable[..., CompletedProcess[str]]) -> None:
     theirs, ours = (peak_growth(python, layer) for layer in ("torch.nn.GRU", "grus.torch.GRU"))
     print(f"peak growth at T=500, B=32, I=H=256: grus {ours:.0f} MiB, torch {theirs:.0f} MiB, {ours / theirs:.2f}")
@@ -51,6 +52,7 @@ def test_peak_memory_beside_pytorch(python: Callable[..., CompletedProcess[str]]
     assert 2.5 * array < ours <= 0.35 * theirs
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("layers", [1, 3])

@@ -69,6 +69,7 @@ def test_round_trip(tmp_path: Path, task: Forecast | None) -> None:
         assert f"{again.num_parameters:,} parameters" in repr(again)
 
 
+@pytest.mark.alone
 def test_a_text_model_round_trip(tmp_path: Path) -> None:
     words = tuple(f'wörd {i}, "{i}"' for i in range(20_000))
     blocks = (Embedding(20_001, 2), GRU(2, 3), Pool(3, "attention", 4), Linear(3, 2))

@@ -65,6 +65,7 @@ def seconds(*arguments: str) -> float:
     return min(taken)
 
 
+@pytest.mark.alone
 def test_help_comes_at_once() -> None:
     """Within 0.3 s of the process's own time, of which NumPy alone would take most: it is not loaded."""
     assert seconds("-m", "grus", "--help") < 0.3

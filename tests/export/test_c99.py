@@ -115,6 +115,7 @@ def test_twenty_thousand_steps_stay_within_the_tolerance(tmp_path: Path) -> None
     assert np.abs(end - np.concatenate([a[0] for a in state.arrays])).max() < 1e-5
 
 
+@pytest.mark.alone
 def test_the_demos_model_compiles_quickly_and_is_four_times_smaller_in_int8(tmp_path: Path) -> None:
     model = trained(*LAST["demo"])
     small = quantize(model, np.random.default_rng(0).normal(size=(50, 2, 21)))

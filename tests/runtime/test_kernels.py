@@ -182,6 +182,7 @@ def seconds(call: Callable[..., object], *args: object) -> float:
     return min(times)
 
 
+@pytest.mark.alone
 @native_isas
 @reset
 @pytest.mark.parametrize("tiny", ["inputs", "weights"])

@@ -26,6 +26,7 @@ def layer(hidden: int, inputs: int) -> kernels.Layer:
     return kernels.Layer(GRUWeights(draw(rows, inputs), draw(rows, hidden), draw(rows), draw(rows)))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("batch", "hidden"), [(1, 192), (40, 64)])  # units shared, then rows shared
 def test_callers_at_once_get_the_bits_of_one(batch: int, hidden: int) -> None:
     gru = layer(hidden, 24)
@@ -48,6 +49,7 @@ def test_callers_at_once_get_the_bits_of_one(batch: int, hidden: int) -> None:
     assert not wrong
 
 
+@pytest.mark.alone
 def test_a_forked_child_starts_its_own_workers() -> None:
     gru = layer(192, 24)
     x = RNG.normal(size=(60, 1, 24)).astype(np.float32)
@@ -69,6 +71,7 @@ def test_a_forked_child_starts_its_own_workers() -> None:
     assert again.tobytes() == expected.tobytes()
 
 
+@pytest.mark.alone
 def test_idle_workers_burn_no_time() -> None:
     gru = layer(192, 24)
     gru.forward(RNG.normal(size=(60, 1, 24)).astype(np.float32), threads=2)
@@ -78,6 +81,7 @@ def test_idle_workers_burn_no_time() -> None:
     assert time.process_time() - before < 0.05
 
 
+@pytest.mark.alone
 def test_set_num_threads() -> None:
     before = kernels.get_num_threads()
     try:
@@ -97,6 +101,7 @@ def count_in_a_new_process(**environment: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.alone
 def test_environment_variable() -> None:
     default = count_in_a_new_process()
     assert 1 <= default <= len(os.sched_getaffinity(0))

@@ -132,6 +132,7 @@ def test_tasks_go_to_json_and_back(task: Classify | Language, blocks: tuple[Bloc
     assert task.input.size == blocks[0].input_size or isinstance(blocks[0], Embedding)
 
 
+@pytest.mark.alone
 def test_a_large_vocabulary_is_read_quickly() -> None:
     words = tuple(f"wörd{i}" for i in range(100_000))
     merges = tuple(f"{a} {b}" for a in words[:100] for b in words[:100])
