@@ -99,7 +99,8 @@ def test_future_covariates_in_a_table_of_their_own(make_columns: Columns, fitted
         predict(model, short)
     part = future.rows(np.arange(12) != 9)
     with pytest.raises(InputError, match="'price' of series s1 is not known at 2020-10-01"):
-        predict(model, short, part)
+        predict(model, short, part, strict=True)
+    assert predict(model, short, part).ids.tolist() == ["s0"]
     off = {k: v[late] for k, v in columns.items()} | {"ds": columns["ds"][late] + np.timedelta64(1, "D")}
     with pytest.raises(InputError, match="not on the grid 'MS'"):
         predict(model, short, Table(off, source="future.csv"))

@@ -267,10 +267,10 @@ def test_values_that_have_no_logarithm(make_columns: Columns) -> None:
     columns = make_columns(30, 30)
     columns["y"][35] = 0
     with pytest.raises(InputError, match="scale 'log' needs positive values, but series s1 has y = 0"):
-        prepared(columns, scale="log")
+        prepared(columns, scale="log", strict=True)
     _, task = prepared(make_columns(30, 30))
     with pytest.raises(InputError, match=r"series s1 has y = 0, but the model works on log y: .*--scale linear"):
-        Windows(panel_for(task, Table(columns)), task)
+        panel_for(task, Table(columns), strict=True)
 
 
 def test_covariates_that_are_wrong(make_columns: Columns) -> None:
@@ -283,7 +283,7 @@ def test_covariates_that_are_wrong(make_columns: Columns) -> None:
         prepared(columns, static=("weather",))
     columns["kind"][30:] = ""
     with pytest.raises(InputError, match="static column 'kind' has no value for series s1"):
-        prepared(columns, static=("kind",))
+        prepared(columns, static=("kind",), strict=True)
     columns["weather"][:] = np.nan
     with pytest.raises(InputError, match="covariate 'weather' has no value"):
         prepared(columns, past=("weather",))
@@ -296,14 +296,14 @@ def test_unknown_category(make_columns: Columns) -> None:
     with pytest.raises(
         InputError, match=r"'kind' of series s0 is moon, which the model has never seen; it knows land, town"
     ):
-        Windows(panel_for(task, Table(columns)), task)
+        panel_for(task, Table(columns), strict=True)
 
 
 def test_a_series_without_values(make_columns: Columns) -> None:
     columns = make_columns(30, 30)
     columns["y"][30:] = np.nan
     with pytest.raises(InputError, match="series s1 has no value of y at all"):
-        prepared(columns)
+        prepared(columns, strict=True)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from grus.tasks.forecast.table import Table
 
-__all__ = ["DATA", "add_columns", "read"]
+__all__ = ["DATA", "add_columns", "add_strict", "read"]
 
 DATA = "a CSV or Parquet file, - for standard input"
 
@@ -19,6 +19,10 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--id-col", default="unique_id", metavar="NAME", help="which series (default: %(default)s)")
     group.add_argument("--time-col", default="ds", metavar="NAME", help="when (default: %(default)s)")
     group.add_argument("--target-col", default="y", metavar="NAME", help="what to forecast (default: %(default)s)")
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="end with an error where a series would be left out")
 
 
 def read(path: Path, options: argparse.Namespace, *, target: bool = True) -> Table:

@@ -25,6 +25,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--windows", type=shared.positive, default=1, metavar="K", help=what)
     shared.add_report(parser)
     forecast_data.add_columns(parser)
+    forecast_data.add_strict(parser)
     shared.add_threads(parser)
 
 
@@ -36,5 +37,5 @@ def run(options: argparse.Namespace) -> int:
 
     shared.set_threads(options.threads)
     table = forecast_data.read(options.data, options)
-    shared.tell(evaluate(load(options.model), table, windows=options.windows), options.output)
+    shared.tell(evaluate(load(options.model), table, options.windows, strict=options.strict), options.output)
     return 0

@@ -29,6 +29,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of a few series and their forecasts")
     parser.add_argument("--plot-ids", type=shared.names, metavar="ID,…", help="the series in it (default: six of them)")
     forecast_data.add_columns(parser)
+    forecast_data.add_strict(parser)
     shared.add_threads(parser)
 
 
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     model = load(options.model)
     table = forecast_data.read(options.data, options)
     future = None if options.future_data is None else forecast_data.read(options.future_data, options, target=False)
-    forecast = predict(model, table, future)
+    forecast = predict(model, table, future, strict=options.strict)
     for note in forecast.notes:
         print(f"note: {note}", file=sys.stderr)
     picture = None

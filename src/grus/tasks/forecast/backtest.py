@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.tasks.forecast.evaluate import check_windows, evaluate, hidden_steps
+from grus.tasks.forecast.evaluate import comparable, evaluate, hidden_steps
 from grus.tasks.forecast.frequency import Frequency
 from grus.tasks.forecast.grid import on_grid, one_frequency
 from grus.tasks.forecast.panel import make_panel
 from grus.tasks.forecast.prepare import panel_for, prepare
 from grus.tasks.forecast.report import Report
 from grus.tasks.forecast.settings import Settings
+from grus.tasks.forecast.sound import left_out, sound
 from grus.tasks.forecast.table import Table, as_table, is_number
 from grus.tasks.needs import check_torch
 
@@ -54,13 +55,14 @@ def backtest(
 
     made = plan(as_table(table), settings, windows, step)
     fitted = fit(made.early, made.settings, progress=progress, device=device)
-    report = evaluate(fitted.model, made.whole, windows, step)
+    report = evaluate(fitted.model, made.whole, windows, step, strict=settings.strict)
     return replace(report, notes=(*made.notes, *report.notes))
 
 
 def plan(table: Table, settings: Settings, windows: int, step: int | None = None) -> Plan:
     """What a backtest trains and evaluates on. Raises InputError now for what would end it after the training."""
     panel, task = prepare(table, settings)
+    table = sound(table, settings)
     table = one_frequency(table, panel.frequency)
     settings = replace(settings, freq=task.frequency, scale=task.scale)
     early = before(table, panel.frequency, settings.horizon, windows, step)
@@ -68,12 +70,8 @@ def plan(table: Table, settings: Settings, windows: int, step: int | None = None
     notes = []
     for name in settings.static:
         unseen = _unseen(table, early, name, panel.frequency)
-        names = [str(series) for series in table.ids[unseen].tolist()]
-        if names:
-            shown = ", ".join(names[:3]) + ", …" * (len(names) > 3)
-            notes.append(
-                f"{len(names):,} series left out ({shown}): their {name!r} first appears after the first cutoff"
-            )
+        if unseen.any():
+            notes.append(left_out(table.ids[unseen], f"their {name!r} first appears after the first cutoff"))
         late |= unseen
     whole = table.rows(~late[table.codes])
     try:
@@ -81,7 +79,7 @@ def plan(table: Table, settings: Settings, windows: int, step: int | None = None
     except InputError as error:
         hidden = hidden_steps(panel, settings.horizon, windows, step)[0]
         raise InputError(f"{error} (the {windows} windows of the backtest hold the last {hidden} steps back)") from None
-    check_windows(panel_for(task, whole), task, windows, step)
+    comparable(panel_for(task, whole), task, windows, step, strict=settings.strict)
     return Plan(early, whole, settings, tuple(notes))
 
 

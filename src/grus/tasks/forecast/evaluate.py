@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from grus.tasks.checks import integer
 from grus.tasks.forecast import metrics
 from grus.tasks.forecast.baselines import naive, seasonal_naive
 from grus.tasks.forecast.panel import Panel
-from grus.tasks.forecast.predict import Runner, check_future, forecast_panel, task_of
+from grus.tasks.forecast.predict import Runner, check_future, forecast_panel, future_unknown, task_of
 from grus.tasks.forecast.prepare import panel_for, trained_times
 from grus.tasks.forecast.report import Report
+from grus.tasks.forecast.sound import left_out
 from grus.tasks.forecast.table import as_table
 from grus.tasks.forecast.windows import LEAST_COUNT
 
-__all__ = ["check_windows", "evaluate", "hidden_steps"]
+__all__ = ["comparable", "evaluate", "hidden_steps"]
 
 Floats = NDArray[np.float64]
 
@@ -42,9 +44,11 @@ def hidden_steps(panel: Panel, horizon: int, windows: int, step: int | None) -> 
     return [horizon + step * w for w in reversed(range(windows))]
 
 
-def hidden_windows(panel: Panel, horizon: int, windows: int, step: int | None) -> Iterator[tuple[Panel, Floats]]:
-    """Of each window, earliest first, the series as they were at its start and what came [N, horizon]: those with
-    enough known values before it and one in it.
+def hidden_windows(
+    panel: Panel, horizon: int, windows: int, step: int | None
+) -> Iterator[tuple[NDArray[np.int64], Panel, Floats]]:
+    """Of each window, earliest first, which series of the panel have enough known values before it and one in it, these
+    series as they were at its start, and what came [N, horizon].
 
     Raises InputError when no window has any.
     """
@@ -56,19 +60,43 @@ def hidden_windows(panel: Panel, horizon: int, windows: int, step: int | None) -
         rows = np.flatnonzero(((~np.isnan(start.y)).sum(axis=1) >= LEAST_COUNT) & (~np.isnan(actual)).any(axis=1))
         if rows.size:
             found = True
-            yield start.take(rows), actual[rows]
+            yield rows, start.take(rows), actual[rows]
     if not found:
         raise InputError(f"no series has both values in the {windows} hidden windows and {LEAST_COUNT} before them")
 
 
-def check_windows(panel: Panel, task: Forecast, windows: int, step: int | None) -> None:
-    """Raise InputError now for what would end an evaluation at one of its windows."""
-    for start, _ in hidden_windows(panel, task.horizon, windows, step):
-        check_future(start, task)
+def comparable(panel: Panel, task: Forecast, windows: int, step: int | None, *, strict: bool = False) -> Panel:
+    """The series that an evaluation can forecast and compare, with notes of those that are left out.
+
+    Raises InputError where none is left, or, ``strict``, for the first that would be left out.
+    """
+    judged, unknown = np.zeros(len(panel.ids), dtype=bool), np.zeros(len(panel.ids), dtype=bool)
+    starts = []
+    for rows, start, _ in hidden_windows(panel, task.horizon, windows, step):
+        judged[rows] = True
+        unknown[rows] |= future_unknown(start)
+        starts.append(start)
+    if unknown.any() and (strict or not (judged & ~unknown).any()):
+        for start in starts:
+            check_future(start, task)
+    short = f"too short: they need values in a hidden window, and {LEAST_COUNT} before it"
+    if strict and not judged.all():
+        raise InputError(f"series {panel.ids[~judged][0]!s} is {short.replace('they need', 'it needs')}")
+    missing = "a future covariate is not known over a hidden window"
+    notes = [left_out(panel.ids[which], why) for which, why in ((~judged, short), (unknown, missing)) if which.any()]
+    if not notes:
+        return panel
+    return replace(panel.take(np.flatnonzero(judged & ~unknown)), notes=(*panel.notes, *notes))
 
 
 def evaluate(
-    model: Model, table: Any, windows: int = 1, step: int | None = None, *, session: Runner | None = None
+    model: Model,
+    table: Any,
+    windows: int = 1,
+    step: int | None = None,
+    *,
+    strict: bool = False,
+    session: Runner | None = None,
 ) -> Report:
     """Hide the end of every series, forecast it from what lies before, and compare with what came.
 
@@ -76,17 +104,16 @@ def evaluate(
     steps before the end. Each series and window has the same weight. Series without known values before a window's
     start are left out of it. The columns: sMAPE in percent, MASE, MAE and RMSE in the units of y, the share of actuals
     inside each central interval, the mean pinball loss, and how many points there are. A note says where the hidden
-    part lies in what the model was trained on, for then its figures flatter.
+    part lies in what the model was trained on, for then its figures flatter; others name the series that are left out.
 
     Raises InputError as :func:`grus.tasks.forecast.predict` does, and when the series are too short.
     """
     task = task_of(model)
-    panel = panel_for(task, as_table(table))
-    check_windows(panel, task, windows, step)
+    panel = comparable(panel_for(task, as_table(table), strict=strict), task, windows, step, strict=strict)
     runner = session or Session(model)
     scores: dict[str, dict[str, list[Floats]]] = {}
     points = seen = 0
-    for start, actual in hidden_windows(panel, task.horizon, windows, step):
+    for _, start, actual in hidden_windows(panel, task.horizon, windows, step):
         points += int((~np.isnan(actual)).sum())
         seen += _trained_points(start, actual, task)
         season = min(task.season, start.steps)

@@ -19,12 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grus.errors import note
 from grus.spec import GRU, Activation, Block, Bypass, Forecast, Linear, Residual
 from grus.tasks.fitted import Fitted
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.prepare import prepare
 from grus.tasks.forecast.sampling import Sampler
 from grus.tasks.forecast.settings import Architecture, Settings
+from grus.tasks.forecast.sound import left_out
 from grus.tasks.forecast.table import Table
 from grus.tasks.forecast.windows import LEAST_COUNT, Batch, Windows, bypass_size, input_size, output_size
 from grus.torch.network import Network
@@ -59,6 +61,9 @@ def fit(table: Table, settings: Settings, **around: Unpack[Around]) -> Fitted:
     fitting = Fitting(**around)
     panel, task = prepare(table, settings)
     windows = Windows(panel, task)
+    short = ~windows.origins.any(axis=1)
+    for said in (*panel.notes, *[left_out(panel.ids[short], "too short to learn from")] * bool(short.any())):
+        note(said)
     held_back = _HeldBack(windows) if settings.trainer.early_stopping else None
     chain, members = make_chain(task, settings.architecture), settings.architecture.members
     how = _optimisation(settings, _sampler(windows, settings).epoch_steps)
@@ -76,8 +81,6 @@ def fit(table: Table, settings: Settings, **around: Unpack[Around]) -> Fitted:
         return network, fitting.train(name, network, objective, how, seed, validate=validate, stop=best)
 
     with fitting.trainings(identity("forecast", settings, _digest(table, settings)), (members + search) * how.steps):
-        for note in panel.notes:
-            fitting.reporter.message(f"note: {note}")
         if held_back is not None and not search:
             fitting.reporter.message(
                 f"note: the series are too short to hold their last {task.horizon} values back: "

@@ -8,6 +8,7 @@ from typing import Any
 
 from grus.errors import InputError
 from grus.model import load
+from grus.spec import Categorical
 from grus.tasks.estimator import Estimator
 from grus.tasks.forecast.backtest import backtest
 from grus.tasks.forecast.evaluate import evaluate
@@ -42,6 +43,8 @@ class Forecaster(Estimator):
         past: Sequence[str] = (),
         future: Sequence[str] = (),
         static: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        strict: bool = False,
         freq: str | None = None,
         season: int | None = None,
         scale: str = "auto",
@@ -55,6 +58,8 @@ class Forecaster(Estimator):
         self.past = past
         self.future = future
         self.static = static
+        self.categorical = categorical
+        self.strict = strict
         self.freq = freq
         self.season = season
         self.scale = scale
@@ -79,11 +84,11 @@ class Forecaster(Estimator):
 
         future: the future covariates over the horizon. See :func:`grus.tasks.forecast.predict`.
         """
-        return predict(self._model(), self._data(df), future)
+        return predict(self._model(), self._data(df), future, strict=self.strict)
 
     def evaluate(self, df: Any, windows: int = 1, step: int | None = None) -> Report:
         """The fitted model's errors on the ends of ``df``. See :func:`grus.tasks.forecast.evaluate`."""
-        return evaluate(self._model(), df, windows, step)
+        return evaluate(self._model(), df, windows, step, strict=self.strict)
 
     def backtest(self, df: Any, windows: int = 3, step: int | None = None, *, progress: bool = False) -> Report:
         """Train on what lies before the first of ``windows`` cutoffs, then forecast from each and compare with what
@@ -105,6 +110,7 @@ class Forecaster(Estimator):
             past=tuple(c.name for c in task.past),
             future=tuple(c.name for c in task.future),
             static=tuple(c.name for c in task.static),
+            categorical=tuple(c.name for c in (*task.past, *task.future, *task.static) if isinstance(c, Categorical)),
             freq=task.frequency,
             season=task.season,
             scale=task.scale,

@@ -47,10 +47,10 @@ def _name_two(table: Table, names: list[str], series: list[int] | None = None) -
         )
 
 
-def one_frequency(table: Table, frequency: Frequency) -> Table:
+def one_frequency(table: Table, frequency: Frequency, *, strict: bool = False) -> Table:
     """The table without series of a coarser frequency, such as monthly ones among daily ones; a note names them.
 
-    Raises InputError where none is left.
+    Raises InputError where none is left, and where one is left out although it is ``strict``.
     """
     table = on_grid(table, frequency)
     other = coarser(table, frequency)
@@ -58,7 +58,7 @@ def one_frequency(table: Table, frequency: Frequency) -> Table:
         return table
     series = int(other.argmax())
     what = f"series {table.ids[series]!s} is {_own(table, series)!r}, but the frequency is {frequency.name!r}"
-    if other.all():
+    if strict or other.all():
         raise InputError(f"{table.source}: {what}: bring series of that frequency, or fit with another --freq (freq=)")
     kept = table.rows(~other[table.codes])
     kept.notes += (f"{int(other.sum()):,} series left out, of another frequency: {what}",)

@@ -13,7 +13,8 @@ from grus.errors import InputError
 from grus.tasks.clocks import Clock
 from grus.tasks.forecast.frequency import Frequency
 from grus.tasks.forecast.grid import on_grid, positions
-from grus.tasks.forecast.table import Table, is_absent
+from grus.tasks.forecast.static import static_column
+from grus.tasks.forecast.table import Table
 from grus.tasks.times import Times
 
 __all__ = ["Panel", "make_panel"]
@@ -102,8 +103,8 @@ def make_panel(
     is not read. Of the static columns those in ``text`` are read as text, the others as numbers where all are numbers.
     ``ahead`` has the future covariates' rows after the present, where the table itself has not.
 
-    Raises InputError for a column that is missing or of the wrong kind, a time off the grid, a series without any
-    value of y, or a static column that changes within a series.
+    Every series has a value of y, and one of each static column (see :mod:`grus.tasks.forecast.sound`). Raises
+    InputError for a column that is missing or of the wrong kind, and for a time off the grid.
     """
     table = on_grid(table, frequency)
     steps = positions(frequency, table)
@@ -113,9 +114,6 @@ def make_panel(
     last = np.full(count, -1)
     np.minimum.at(first, table.codes[known], steps[known])
     np.maximum.at(last, table.codes[known], steps[known])
-    if (last < 0).any():
-        name = table.ids[int((last < 0).argmax())]
-        raise InputError(f"{table.source}: series {name!s} has no value of y at all: leave it out, or fill it in")
     width = int((last - first).max()) + 1
     columns = width - 1 - last[table.codes] + steps
 
@@ -140,7 +138,7 @@ def make_panel(
         y=place(table["y"], width),
         past=stack([place(table.numeric(name), width) for name in past], width),
         future=known_ahead,
-        static={name: _static(table, name, as_text=name in text) for name in static},
+        static={name: static_column(table, name, as_text=name in text).values for name in static},
         clock=table.clock.take(np.append(table.starts[1:], table.num_rows) - 1),
         notes=table.notes,
     )
@@ -177,35 +175,3 @@ def _fill_ahead(
         values = ahead.numeric(name)[rows]
         open_cells = np.isnan(matrix[series, columns, k])
         matrix[series[open_cells], columns[open_cells], k] = values[open_cells]
-
-
-def _text(value: object) -> str:
-    if is_absent(value):
-        return ""
-    # a frame makes floats of integers where a cell is empty
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
-
-
-def _static(table: Table, name: str, *, as_text: bool) -> NDArray[Any]:
-    """[N] the one value of each series, float64 or text."""
-    if not as_text and table.is_numeric(name):
-        values = table.numeric(name)
-        empty = np.isnan(values)
-    else:
-        values = np.array([_text(v) for v in table.column(name).tolist()])
-        empty = values == ""
-    count = len(table.ids)
-    rows = np.flatnonzero(~empty)
-    series, where_first = np.unique(table.codes[rows], return_index=True)
-    if series.size < count:
-        lacking = table.ids[np.setdiff1d(np.arange(count), series)[0]]
-        raise InputError(f"{table.source}: static column {name!r} has no value for series {lacking!s}: fill it in")
-    one = values[rows[where_first]]
-    differs = ~empty & (values != one[table.codes])
-    if differs.any():
-        row = int(differs.argmax())
-        raise InputError(
-            f"{table.where(row, name)} is {values[row]}, but series {table['unique_id'][row]!s} had "
-            f"{one[table.codes[row]]}: a static column has one value a series (else give it as past or future)"
-        )
-    return one

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.errors import InputError
+from grus.errors import InputError, note
 from grus.model import Model
 from grus.runtime.session import Session
 from grus.spec import Forecast
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.prepare import panel_for
+from grus.tasks.forecast.sound import left_out
 from grus.tasks.forecast.table import Table, as_table
 from grus.tasks.forecast.windows import Windows, input_size, output_size
 from grus.tasks.times import format_times
@@ -51,19 +53,26 @@ def quantile_name(level: float) -> str:
     return f"q{level!r}"
 
 
-def predict(model: Model, table: Any, future: Any = None, *, session: Runner | None = None) -> Table:
+def predict(
+    model: Model, table: Any, future: Any = None, *, strict: bool = False, session: Runner | None = None
+) -> Table:
     """Forecast the ``horizon`` steps after each series' last known value of y.
 
     table: a Table, a path, or any frame with unique_id, ds, y and the covariates the model was fitted with. future:
     likewise, the future covariates' rows over the horizon, where the table itself does not have them. Returns the
     columns unique_id, ds and one for each quantile ("q0.1", "q0.5", …), which never cross.
 
-    Raises InputError for what does not fit the model: a missing column, a time off its grid, a future covariate that
-    is empty somewhere over the horizon, an unknown category, or a value that is not positive where it works on log y.
+    A series that cannot be forecast is left out: it has no value of y, one that is infinite, or not positive where the
+    model works on log y, a category that the model has never seen, or a future covariate that is empty somewhere over
+    the horizon. The table's ``notes`` name them, and are told as :func:`grus.errors.note` does.
+
+    Raises InputError for what does not fit the model: a missing column, a time off its grid; and where no series is
+    left, or, ``strict``, for the first that would be left out.
     """
     task = task_of(model)
     history = as_table(table)
-    panel = panel_for(task, history, None if future is None else as_table(future, target=False))
+    panel = panel_for(task, history, None if future is None else as_table(future, target=False), strict=strict)
+    panel = _with_future(panel, task, strict)
     quantiles = forecast_panel(session or Session(model), panel, task)
     columns: dict[str, NDArray[Any]] = {
         "unique_id": np.repeat(panel.ids, task.horizon),
@@ -73,6 +82,8 @@ def predict(model: Model, table: Any, future: Any = None, *, session: Runner | N
         columns[quantile_name(level)] = quantiles[:, :, k].reshape(-1)
     forecast = Table(columns, source="the forecast", target=False)
     forecast.notes = panel.notes
+    for said in panel.notes:
+        note(said)
     return forecast
 
 
@@ -103,6 +114,23 @@ def _pieces(order: NDArray[np.int64], lengths: NDArray[np.int64], cells: int) ->
         size = max(1, int(np.searchsorted(room, cells, side="right")))
         yield order[at : at + size]
         at += size
+
+
+def _with_future(panel: Panel, task: Forecast, strict: bool) -> Panel:
+    unknown = future_unknown(panel)
+    if not unknown.any():
+        return panel
+    if strict or unknown.all():
+        check_future(panel, task)
+    said = left_out(
+        panel.ids[unknown], "a future covariate is not known over the whole horizon (--future-data, future=)"
+    )
+    return replace(panel.take(np.flatnonzero(~unknown)), notes=(*panel.notes, said))
+
+
+def future_unknown(panel: Panel) -> NDArray[np.bool_]:
+    """[N] the series of which a future covariate is unknown somewhere over the horizon."""
+    return np.asarray(np.isnan(panel.future[:, panel.steps : panel.steps + panel.horizon]).any(axis=(1, 2)))
 
 
 def check_future(panel: Panel, task: Forecast) -> None:

@@ -14,6 +14,7 @@ from grus.tasks.forecast.grid import frequency_of, one_frequency
 from grus.tasks.forecast.outliers import near_zero
 from grus.tasks.forecast.panel import Panel, make_panel
 from grus.tasks.forecast.settings import Settings
+from grus.tasks.forecast.sound import sound, sound_for
 from grus.tasks.forecast.table import Table
 from grus.tasks.forecast.windows import LEAST_COUNT
 from grus.tasks.times import format_times
@@ -36,8 +37,9 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
     Raises InputError for a column that is missing or of the wrong kind, times off the grid, series too short for the
     horizon, or values that are not positive where the log scale is asked for.
     """
+    table = sound(table, settings)
     frequency = parse(settings.freq) if settings.freq else frequency_of(table)
-    table = one_frequency(table, frequency)
+    table = one_frequency(table, frequency, strict=settings.strict)
     longest = int(make_panel(table, frequency, 0).lengths.max())  # before the horizon sizes anything
     if longest < settings.horizon + LEAST_COUNT:
         raise InputError(
@@ -45,7 +47,13 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
             f"steps to learn from, but the longest has {longest}: shorten the horizon (--horizon), or bring more data"
         )
     panel = make_panel(
-        table, frequency, settings.horizon, past=settings.past, future=settings.future, static=settings.static
+        table,
+        frequency,
+        settings.horizon,
+        past=settings.past,
+        future=settings.future,
+        static=settings.static,
+        text=settings.categorical,
     )
     season, noted = _season(frequency, settings.season, longest)
     scale = _scale(panel, settings)
@@ -111,14 +119,7 @@ def default_lags(season: int) -> int:
 
 
 def _scale(panel: Panel, settings: Settings) -> Literal["log", "linear"]:
-    positive = not (panel.y <= 0).any()
-    if settings.scale == "log" and not positive:
-        row, column = np.argwhere(panel.y <= 0)[0]
-        raise InputError(
-            f"scale 'log' needs positive values, but series {panel.ids[row]!s} has y = {panel.y[row, column]:g}: "
-            "take the linear scale (--scale linear, scale='linear')"
-        )
-    return "log" if positive and settings.scale != "linear" else "linear"
+    return "log" if settings.scale != "linear" and not (panel.y <= 0).any() else "linear"
 
 
 def _numeric(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Numeric:
@@ -166,11 +167,14 @@ def trained_times(task: Forecast, panel: Panel) -> np.ndarray[tuple[int], np.dty
     return units
 
 
-def panel_for(task: Forecast, table: Table, ahead: Table | None = None) -> Panel:
-    """The panel of a table for a model that is trained. Raises as :func:`make_panel` does."""
+def panel_for(task: Forecast, table: Table, ahead: Table | None = None, *, strict: bool = False) -> Panel:
+    """The panel of the series of a table that a trained model can forecast.
+
+    Raises as :func:`make_panel` and :func:`grus.tasks.forecast.sound.sound_for` do.
+    """
     frequency = parse(task.frequency)
     panel = make_panel(
-        one_frequency(table, frequency),
+        one_frequency(sound_for(task, table, strict=strict), frequency, strict=strict),
         frequency,
         task.horizon,
         past=[c.name for c in task.past],

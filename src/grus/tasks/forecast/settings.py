@@ -77,6 +77,10 @@ class Settings(Options):
     past: tuple[str, ...] = option((), "columns known up to the present", metavar="A,…")
     future: tuple[str, ...] = option((), "columns known over the horizon too", metavar="B,…")
     static: tuple[str, ...] = option((), "columns with one value a series", metavar="C,…")
+    categorical: tuple[str, ...] = option(
+        (), "those of them whose numbers are names, such as region 1, 2, 3", metavar="D,…"
+    )
+    strict: bool = option(False, "end with an error where a series would be left out")
     freq: str | None = option(
         None, "the step, as pandas names it: MS, BME, MS-15, D, h, …", metavar="F", otherwise="by the data"
     )
@@ -93,12 +97,17 @@ class Settings(Options):
             raise InputError(f"scale is {self.scale!r}, expected 'auto', 'log' or 'linear'", "scale")
         super().__post_init__()
         keep(self, "quantiles", check_quantiles(self.quantiles))
-        for name in ("past", "future", "static"):
+        for name in ("past", "future", "static", "categorical"):
             keep(self, name, _names(name, getattr(self, name)))
         names = self.past + self.future + self.static
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise InputError(f"column {twice[0]!r} is given twice: it is past, future or static, one of them")
+        other = sorted(set(self.categorical) - set(names))
+        if other:
+            raise InputError(
+                f"categorical names {other[0]!r}, which is no past, future or static column", "categorical"
+            )
 
 
 def _names(kind: str, given: Any) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from grus.tasks.forecast import tablefile
 from grus.tasks.forecast.far import far_rows
 from grus.tasks.times import Times, format_times, read_times
 
-__all__ = ["Table", "as_table", "is_absent", "is_number"]
+__all__ = ["Table", "as_table", "cell_text", "is_number"]
 
 MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "<na>"})  # a cell without a value, in any case
 LARGEST = 1e100  # beyond it squares would overflow; no measurement is
@@ -66,14 +66,15 @@ class Table(Mapping[str, Column]):
         self.notes: tuple[str, ...] = ()
         self._read_keys()
         if "y" in wanted:
-            self._columns["y"] = self.numeric("y")
+            self._columns["y"] = self._target()
             self._leave_out_far()
 
     def _read_keys(self) -> None:
         """Parse ids and times, sort the rows, and refuse a (series, time) that is there twice."""
         ids = self._columns["unique_id"]
         if ids.dtype.kind not in "iu":
-            ids = np.array(["" if is_absent(v) else str(v) for v in ids.tolist()], dtype=str)
+            texts = [cell_text(v) if isinstance(v, float) or is_absent(v) else str(v) for v in ids.tolist()]
+            ids = np.array(texts, dtype=str)
             if (ids == "").any():
                 raise InputError(f"{self.where(int((ids == '').argmax()), 'unique_id')} is empty: name the series")
         times, clock = read_times(self._columns["ds"], lambda row: self.where(row, "ds"))
@@ -178,8 +179,24 @@ class Table(Mapping[str, Column]):
         """File, line and column of a cell, as the user names them: the start of a message."""
         return f"{self.source}, {self._unit} {int(self._lines[row])}: {self._theirs(column)}"
 
-    def numeric(self, name: str) -> NDArray[np.float64]:
-        """The column as float64, NaN where a cell is empty. Raises InputError for text and for infinities."""
+    def _target(self) -> NDArray[np.float64]:
+        """y; the infinities of a series are left to whoever leaves it out, unless there is no other."""
+        numbers = self.numeric("y", finite=False)
+        wild = np.isinf(numbers)
+        if np.unique(self.codes[wild]).size == self.starts.size:
+            raise InputError(self.not_finite(int(wild.argmax()), "y"))
+        return numbers
+
+    def not_finite(self, row: int, name: str) -> str:
+        """The message about a cell that is infinite, or too large to be counted with."""
+        value = _numbers(self.column(name)[row : row + 1])[0]
+        return f"{self.where(row, name)} is {value}, expected a finite number or an empty cell"
+
+    def numeric(self, name: str, *, finite: bool = True) -> NDArray[np.float64]:
+        """The column as float64, NaN where a cell is empty; not ``finite``: what is too large is infinite.
+
+        Raises InputError for text, and for infinities.
+        """
         values = self.column(name)
         if values.dtype.kind in "biuf":
             numbers = values.astype(np.float64)
@@ -194,10 +211,9 @@ class Table(Mapping[str, Column]):
                 hint = "use a point for decimals" if "," in str(value) else "leave the cell empty where it is missing"
                 raise InputError(f"{self.where(int(bad[0]), name)} is {str(value)!r}, expected a number ({hint})")
         wild = np.abs(numbers) > LARGEST
-        if wild.any():
-            row = int(wild.argmax())
-            raise InputError(f"{self.where(row, name)} is {numbers[row]}, expected a finite number or an empty cell")
-        return numbers
+        if wild.any() and finite:
+            raise InputError(self.not_finite(int(wild.argmax()), name))
+        return np.where(wild, np.inf, numbers)
 
     def is_numeric(self, name: str) -> bool:
         """Whether every cell of the column is a number or empty."""
@@ -314,6 +330,13 @@ def _check_columns(raw: dict[str, Column], wanted: dict[str, str], source: str) 
 def is_absent(value: object) -> bool:
     """Whether a cell of a frame holds nothing: None, NaN, NaT or pandas' NA."""
     return value is None or (str(value) in ("nan", "NaT", "<NA>") and not isinstance(value, str))
+
+
+def cell_text(value: object) -> str:
+    """What a cell says as the name of something: a frame makes floats of integers where a cell is empty."""
+    if is_absent(value):
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
 def is_number(value: object) -> bool:

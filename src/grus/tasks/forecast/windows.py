@@ -69,17 +69,11 @@ def output_size(task: Forecast) -> int:
 class Windows:
     """The features and targets of a panel's series, as ``task`` says, at any step.
 
-    Raises InputError for a value that is not positive on the log scale, and for an unknown category.
+    On the log scale all values are positive, and every category is one that the task knows:
+    :mod:`grus.tasks.forecast.sound` leaves the others out.
     """
 
     def __init__(self, panel: Panel, task: Forecast) -> None:
-        if task.scale == "log" and (panel.y <= 0).any():
-            row = int((panel.y <= 0).any(axis=1).argmax())
-            value = panel.y[row][panel.y[row] <= 0][0]
-            raise InputError(
-                f"series {panel.ids[row]!s} has y = {value:g}, but the model works on log y: leave such values "
-                "empty where they mean missing, or fit with the linear scale (--scale linear, scale='linear')"
-            )
         self.panel, self.task = panel, task
         self.states = make_states(panel.y, task)
         self.past, self.future = _standard(panel.past, task.past), _standard(panel.future, task.future)
@@ -241,7 +235,7 @@ def _standard(values: Doubles, covariates: Sequence[Numeric]) -> Doubles:
 
 
 def _static_features(panel: Panel, task: Forecast) -> Doubles:
-    """[N, static features]; raises InputError for a category the model does not know."""
+    """[N, static features]"""
     columns = []
     for covariate in task.static:
         values = panel.static[covariate.name]
@@ -251,11 +245,5 @@ def _static_features(panel: Panel, task: Forecast) -> Doubles:
             columns.append((values - covariate.mean) / covariate.std)
             continue
         hot = values[:, None] == np.array(covariate.categories)[None, :]
-        if not hot.any(axis=1).all():
-            row, known = int((~hot.any(axis=1)).argmax()), covariate.categories
-            raise InputError(
-                f"static column {covariate.name!r} of series {panel.ids[row]!s} is {values[row]!s}, which the model "
-                f"has never seen; it knows {', '.join(known[:8])}{', …' * (len(known) > 8)}"
-            )
         columns.extend(hot.T.astype(np.float64))
     return np.stack(columns, axis=1) if columns else np.empty((len(panel.ids), 0))
