@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from grus.errors import InputError
 from grus.spec.fields import LEFT_OUT, MAX_SIZE, check, check_flags, check_sizes, is_tuple, shown, within
+from grus.spec.labels import KINDS, Kind, Label, read_label
 
 __all__ = [
     "TASKS",
@@ -240,6 +241,7 @@ class Classify:
 
     classes: their names, in the order of the output, which is softmax(output / temperature).
     labels: one a sequence, or one a step. longest: the steps that are read, from the first; 0 for all.
+    kinds: of each class what its name says, () where all are text.
     """
 
     input: Reads
@@ -247,6 +249,7 @@ class Classify:
     labels: Literal["sequence", "step"] = "sequence"
     temperature: float = 1.0
     longest: int = 0
+    kinds: tuple[Kind, ...] = field(default=(), metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         check(self, "input", isinstance(self.input, get_args(Reads)), "Words, Characters, Subwords or Series")
@@ -256,6 +259,19 @@ class Classify:
         check(self, "temperature", within(self.temperature, sys.float_info.min), "a finite number above 0")
         whole = type(self.longest) is int and 0 <= self.longest <= MAX_SIZE
         check(self, "longest", whole, f"an integer from 0 to {MAX_SIZE}")
+        known = is_tuple(self.kinds, str) and set(self.kinds) <= set(KINDS)
+        check(self, "kinds", known and len(self.kinds) in (0, len(self.classes)), "the kind of each class, or none")
+        for name, kind in zip(self.classes, self.kinds, strict=False):
+            if str(read_label(kind, name)) != name:
+                raise InputError(f"Classify.classes has {shown(name)}, which says no {kind}")
+        check(self, "classes", len(set(self.values)) == len(self.classes), "different values")
+
+    @property
+    def values(self) -> tuple[Label, ...]:
+        """The labels that the classes' names say, in their order."""
+        if not self.kinds:
+            return self.classes
+        return tuple(KINDS[kind][1](name) for name, kind in zip(self.classes, self.kinds, strict=True))
 
     @property
     def facts(self) -> TaskFacts:

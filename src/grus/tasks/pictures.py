@@ -88,7 +88,7 @@ def check_confusion(classes: int) -> None:
     new_figure(1, 1)
 
 
-def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], title: str | None = None) -> bytes:
+def confusion(classes: Sequence[object], counts: Sequence[Sequence[int]], title: str | None = None) -> bytes:
     """A PNG of counts [true][predicted], each cell as dark as its share of its row; the diagonal is what is right.
 
     Raises InputError for more than 60 classes, and when matplotlib is not installed.
@@ -97,7 +97,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], title: st
     check_confusion(number)
     table = np.array(counts)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    short = [_plain(name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}") for name in classes]
+    short = [_plain(name if len(name) <= 20 else f"{name[:9]}…{name[-10:]}") for name in map(str, classes)]
     labels = 0.08 * max(map(len, short))  # inches
     figure = new_figure(max(2.4 + labels + 0.42 * number, 4.5), max(1.6 + labels + 0.42 * number, 3.0))
     axis = figure.subplots()

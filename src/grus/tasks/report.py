@@ -36,7 +36,7 @@ class Report:
         return f"{number:.3f}"
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str)
 
     def to_dict(self) -> dict[str, Any]:
         return {"rows": list(self.rows), "notes": list(self.notes)}

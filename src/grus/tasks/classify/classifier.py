@@ -14,8 +14,11 @@ from grus.model import load
 from grus.spec import Characters, Series, Subwords, Words
 from grus.tasks.classify.evaluate import evaluate
 from grus.tasks.classify.examples import Examples, as_examples
+from grus.tasks.classify.labels import as_array
+from grus.tasks.classify.metrics import accuracy
+from grus.tasks.classify.objects import IGNORED
 from grus.tasks.classify.predict import predict_proba, task_of
-from grus.tasks.classify.prepare import classes_of
+from grus.tasks.classify.prepare import find_labels
 from grus.tasks.classify.report import Report
 from grus.tasks.classify.settings import Architecture, Optimiser, Settings, Trainer
 from grus.tasks.estimator import Estimator
@@ -33,7 +36,7 @@ class Classifier(Estimator):
     what is within a parameter by a name such as ``architecture__hidden_size``.
 
     After ``fit``: ``model_``, the trained :class:`grus.Model`, and ``classes_``, the labels in the order of the
-    probabilities (after :meth:`load` as text).
+    probabilities: text, numbers, booleans, dates or times, as ``fit`` was given them, after :meth:`load` too.
 
     >>> classifier = Classifier().fit(texts, labels)  # doctest: +SKIP
     >>> classifier.predict(["a text", "another"])  # doctest: +SKIP
@@ -76,9 +79,8 @@ class Classifier(Estimator):
         from grus.tasks.classify.fit import fit
 
         examples = as_examples(X, y)
-        classes = classes_of(examples)
         self.model_ = fit(examples, self.settings, progress=progress).model
-        self.classes_ = np.array(classes)
+        self.classes_ = as_array(task_of(self.model_).values)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -97,10 +99,11 @@ class Classifier(Estimator):
         examples = as_examples(X, y)
         if examples.labels is None:
             raise InputError("score needs the true labels y")
-        found, truth = self.predict(examples), examples.labels
-        if examples.labelled == "step":
-            found, truth = np.concatenate(found), [label for row in truth for label in row]
-        return float(np.mean([str(a) == str(b) for a, b in zip(found, truth, strict=True)]))
+        truth = np.concatenate(find_labels(examples, task_of(self._model())))
+        found = self.predict_proba(examples)
+        p = found if isinstance(found, np.ndarray) else np.concatenate(found)
+        counts = truth != IGNORED
+        return accuracy(truth[counts], p.argmax(axis=1)[counts])
 
     def evaluate(self, X: Any, y: Any = None, train: Examples | None = None) -> Report:
         """Accuracy, F1, log loss and calibration. See :func:`grus.tasks.classify.evaluate.evaluate`."""
@@ -115,7 +118,7 @@ class Classifier(Estimator):
         classifier = Classifier(tokens=kinds[type(task.input)], longest=task.longest)
         if isinstance(task.input, Words):
             classifier.lower = task.input.lower
-        classifier.model_, classifier.classes_ = model, np.array(task.classes)
+        classifier.model_, classifier.classes_ = model, as_array(task.values)
         return classifier
 
     def __sklearn_is_fitted__(self) -> bool:

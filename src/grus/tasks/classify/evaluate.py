@@ -15,8 +15,10 @@ from grus.runtime.session import Session
 from grus.spec import Classify
 from grus.tasks.classify import metrics
 from grus.tasks.classify.examples import Examples, as_examples
+from grus.tasks.classify.labels import finder, kinds_of
+from grus.tasks.classify.objects import IGNORED
 from grus.tasks.classify.predict import Runner, check_finite, run_all, task_of
-from grus.tasks.classify.prepare import encode_inputs, encode_labels
+from grus.tasks.classify.prepare import encode_inputs, encode_labels, flat_labels
 from grus.tasks.classify.report import Report
 from grus.tasks.classify.split import in_both
 
@@ -42,22 +44,32 @@ def evaluate(
     classifiers, a row each.
 
     The columns: accuracy; macro F1, the mean over the classes; log loss of the probabilities in nats, and their
-    expected calibration error; how many sequences, or steps where these have labels. Raises InputError for labels the
-    model does not know, and as predict does.
+    expected calibration error; how many sequences, or steps that have a label. A label the model does not know is
+    wrong, its probability 0; a note says so. Raises InputError as predict does.
     """
     task, examples = task_of(model), as_examples(data)
     x = encode_inputs(examples, task)
-    truth = np.concatenate(encode_labels(examples, task, x))
     outputs = run_all(session or Session(model), x, task)
     check_finite(outputs, examples)
-    p = metrics.softmax(np.concatenate(outputs), task.temperature)
+    known = len(task.classes)
+    task, notes = _with_unseen(task, examples)
+    truth = np.concatenate(encode_labels(examples, task, x))
+    scored = truth != IGNORED  # steps without a label are not
+    if not scored.any():
+        raise InputError("the data have no labels to compare with: no step has one")
+    truth = truth[scored]
+
+    def whole(p: NDArray[np.float64]) -> NDArray[np.float64]:  # what was never seen has the probability 0
+        return np.pad(p[scored], ((0, 0), (0, len(task.classes) - known)))
+
+    p = whole(metrics.softmax(np.concatenate(outputs), task.temperature))
     rows = [_row("GRU", truth, p.argmax(axis=1), len(task.classes), p)]
     for name, given in (others or {}).items():
-        other = np.concatenate(given)
+        other = whole(np.concatenate(given))
         rows.append(_row(name, truth, other.argmax(axis=1), len(task.classes), other))
     twice = 0 if train is None else in_both(as_examples(train).inputs, examples.inputs)
     also = f"{twice:,} of {len(examples):,} sequences stand in the training data too: what is known by heart is right"
-    notes = [also] if twice else []
+    notes += [also] if twice else []
     for name, guess in _baselines(task, examples, None if train is None else as_examples(train)):
         try:
             rows.append(_row(name, truth, guess(), len(task.classes)))
@@ -67,6 +79,22 @@ def evaluate(
     counts = metrics.confusion(truth, p.argmax(axis=1), len(task.classes))
     confusion = tuple(tuple(row) for row in counts.tolist())
     return Report(tuple(rows), tuple(notes), _classes(task, counts), confusion)
+
+
+def _with_unseen(task: Classify, examples: Examples) -> tuple[Classify, list[str]]:
+    """The task with the classes that only the data have, and a note that they are counted as wrong."""
+    find = finder(task)
+    labels = flat_labels(examples)
+    unseen = sorted({label for label in labels if find(label) is None}, key=str)
+    if not unseen:
+        return task, []
+    count = sum(label in unseen for label in labels)
+    shown = ", ".join(repr(str(label)) for label in unseen[:5]) + ", …" * (len(unseen) > 5)
+    what = examples.labelled + "s" * (count != 1)
+    values = (*task.values, *unseen)
+    return replace(task, classes=tuple(map(str, values)), kinds=kinds_of(values)), [
+        f"{count:,} {what} with a label never seen in training, {shown}: counted as wrong"
+    ]
 
 
 def _row(name: str, truth: Ids, predicted: Ids, classes: int, p: NDArray[np.float64] | None = None) -> dict[str, Any]:
@@ -83,8 +111,8 @@ def _row(name: str, truth: Ids, predicted: Ids, classes: int, p: NDArray[np.floa
 def _classes(task: Classify, counts: Ids) -> tuple[dict[str, Any], ...]:
     columns = [values.tolist() for values in metrics.per_class(counts)]
     return tuple(
-        {"class": name, "precision": precision, "recall": recall, "F1": f1, "count": count}
-        for name, precision, recall, f1, count in zip(task.classes, *columns, counts.sum(axis=1).tolist(), strict=True)
+        {"class": label, "precision": precision, "recall": recall, "F1": f1, "count": count}
+        for label, precision, recall, f1, count in zip(task.values, *columns, counts.sum(axis=1).tolist(), strict=True)
     )
 
 
@@ -93,15 +121,18 @@ def _baselines(task: Classify, test: Examples, train: Examples | None) -> list[t
     from grus.tasks import baselines
 
     position = {name: i for i, name in enumerate(task.classes)}
+    find = finder(task)
 
     def ids(names: Sequence[str]) -> Ids:
         return np.array([position[name] for name in names], np.int64)
 
-    count = sum(map(len, test.inputs)) if task.labels == "step" else len(test)
-    learned = _flat(test if train is None else train)
-    unknown = [name for name in learned if name not in position]
-    if unknown:
-        raise InputError(f"the data to train on have the label {unknown[0]!r}, which the model does not know")
+    count = len(flat_labels(test))
+    learned = []
+    for label in _flat(test if train is None else train):
+        found_at = find(label)
+        if found_at is None:
+            raise InputError(f"the data to train on have the label {str(label)!r}, which the model does not know")
+        learned.append(task.classes[found_at])
     found: list[tuple[str, Callable[[], Ids]]] = [
         ("most frequent class", lambda: ids(baselines.majority(learned, count)))
     ]
@@ -122,13 +153,10 @@ def _baselines(task: Classify, test: Examples, train: Examples | None) -> list[t
     return found
 
 
-def _flat(examples: Examples) -> list[str]:
-    """Every label by its name."""
+def _flat(examples: Examples) -> list[Any]:
     if examples.labels is None:
         raise InputError("the data to train on have no labels")
-    if examples.labelled == "step":
-        return [str(label) for row in examples.labels for label in row]
-    return [str(label) for label in examples.labels]
+    return flat_labels(examples)
 
 
 def _texts(examples: Examples) -> list[str]:

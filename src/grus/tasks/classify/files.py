@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.tasks import columns
+from grus.tasks.classify.labels import is_missing, plain
 from grus.tasks.classify.npz import read_npz
-from grus.tasks.classify.objects import LARGEST, Examples, is_missing
+from grus.tasks.classify.objects import IGNORED, LARGEST, Examples
 from grus.tasks.classify.ts import read_ts
 from grus.tasks.options import Options, option
 from grus.tasks.times import parse_times
@@ -133,13 +134,26 @@ class _Table:
             found[str(ids[row])].append(row)
         return found
 
-    def label(self, row: int, names: Names) -> str:
-        value = self.columns[names.label][row]
-        if is_missing(value) or not str(value).strip():
+    def label(self, row: int, names: Names) -> Any:
+        """The label of a row, of the type it has in the file; None where the cell is empty, or says -100."""
+        return _label(self.columns[names.label][row], f"{self.place(row)}: {names.label}")
+
+    def whole(self, row: int, names: Names) -> Any:
+        """The label of a whole sequence, which must have one."""
+        label = self.label(row, names)
+        if label is None:
             raise InputError(f"{self.place(row)}: {names.label} is empty, expected a label")
-        if isinstance(value, (dict, list, tuple, np.ndarray)):
-            raise InputError(f"{self.place(row)}: {names.label} is {str(value)[:60]}, expected one label")
-        return str(value).strip()
+        return label
+
+
+def _label(value: Any, where: str) -> Any:
+    if isinstance(value, str):
+        value = value.strip()
+    if isinstance(value, (dict, list, tuple, np.ndarray)):
+        raise InputError(f"{where} is {str(value)[:60]}, expected one label")
+    if is_missing(value) or str(value) == str(IGNORED):
+        return None
+    return plain(value, where)
 
 
 def _texts(table: _Table, names: Names) -> Examples:
@@ -150,7 +164,7 @@ def _texts(table: _Table, names: Names) -> Examples:
     for row, text in enumerate(texts):
         if not isinstance(text, str) and not is_missing(text):
             raise InputError(f"{where[row]}: {names.text} is {text!r}, expected text")
-    labels = [table.label(row, names) for row in range(table.rows)] if names.label in table.columns else None
+    labels = [table.whole(row, names) for row in range(table.rows)] if names.label in table.columns else None
     ids = [str(i) for i in table.columns[names.id].tolist()] if names.id in table.columns else None
     return Examples("text", [text if isinstance(text, str) else "" for text in texts], labels, ids=ids, where=where)
 
@@ -160,7 +174,7 @@ def _token_lists(table: _Table, names: Names, where: list[str]) -> Examples:
     tokens = [_list(table, row, names.text) for row in range(table.rows)]
     if names.label not in table.columns:
         return Examples("tokens", tokens, where=where)
-    labels = [_list(table, row, names.label) for row in range(table.rows)]
+    labels = [_labels(table, row, names.label) for row in range(table.rows)]
     for place, words, own in zip(where, tokens, labels, strict=True):
         if len(words) != len(own):
             raise InputError(f"{place} has {len(words)} tokens, but {len(own)} labels")
@@ -172,6 +186,13 @@ def _list(table: _Table, row: int, name: str) -> list[str]:
     if not isinstance(values, (list, tuple, np.ndarray)) or not all(isinstance(v, str) and v for v in values):
         raise InputError(f"{table.place(row)}: {name} is {str(values)[:60]}, expected a list of words as before")
     return list(values)
+
+
+def _labels(table: _Table, row: int, name: str) -> list[Any]:
+    values = table.columns[name][row]
+    if not isinstance(values, (list, tuple, np.ndarray)):
+        raise InputError(f"{table.place(row)}: {name} is {str(values)[:60]}, expected a list of labels")
+    return [_label(value, f"{table.place(row)}: {name}") for value in values]
 
 
 def _tokens(table: _Table, names: Names) -> Examples:
@@ -210,14 +231,14 @@ def _long_series(table: _Table, names: Names, labels: str) -> Examples:
 def _labelled(
     examples: Examples, table: _Table, names: Names, sequences: dict[str, list[int]], labels: str
 ) -> Examples:
-    cells = ["" if is_missing(v) else str(v).strip() for v in table.columns[names.label].tolist()]
-    given = [sorted({cells[row] for row in rows} - {""}) for rows in sequences.values()]
+    cells = [table.label(row, names) for row in range(table.rows)]
+    given = [sorted({cells[row] for row in rows} - {None}, key=str) for rows in sequences.values()]
     if labels == "step" or (labels == "auto" and any(len(found) > 1 for found in given)):
-        steps = [[table.label(row, names) for row in rows] for rows in sequences.values()]
+        steps = [[cells[row] for row in rows] for rows in sequences.values()]
         return replace(examples, labels=steps, labelled="step")
     for i, found in enumerate(given):
         if len(found) != 1:
-            what = f"the labels {', '.join(found[:3])}, expected one" if found else "no label"
+            what = f"the labels {', '.join(map(str, found[:3]))}, expected one" if found else "no label"
             raise InputError(f"{examples.place(i)} has {what}")
     return replace(examples, labels=[found[0] for found in given])
 

@@ -23,6 +23,7 @@ from grus.spec import GRU, Characters, Classify
 from grus.tasks.classify.chain import make_chain
 from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.metrics import accuracy, log_loss, softmax, temperature
+from grus.tasks.classify.objects import IGNORED
 from grus.tasks.classify.predict import batches, check_finite, padded
 from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, make_task
 from grus.tasks.classify.settings import Settings
@@ -46,7 +47,6 @@ __all__ = ["Trained", "fit", "fit_networks"]
 
 STEPS, FEWEST, MOST = 2000, 6, 100  # where the settings leave it to the data: steps, and epochs at least and at most
 TOLERANCE = 0.01  # scores this near to the best are as good
-IGNORED = -100  # the class of what lies behind a sequence's end
 
 Recurrent = Callable[[GRU, float], nn.Module]
 
@@ -85,6 +85,10 @@ def fit_networks(
     task = make_task(examples, settings)
     x = encode_inputs(examples, task)
     whole = Encoded(x, encode_labels(examples, task, x))
+    labelled = np.flatnonzero([(own != IGNORED).any() for own in whole.target])
+    if len(labelled) < len(x):
+        note(f"{len(x) - len(labelled):,} sequences have no label at any step: they are left out")
+        examples, whole = examples.take(labelled), whole.take(labelled)
     rows, back = hold_back(whole.target, trainer.validation, trainer.seed)
     part, held = whole.take(rows), _HeldBack(whole.take(back), task) if len(back) else None
     _tell(examples, rows, back, settings)
@@ -185,7 +189,8 @@ class _Objective:
         self.device = distributed.current().device
         self.weight: Tensor | None = None
         if settings.trainer.class_weights == "balanced":
-            counts = np.bincount(np.concatenate(encoded.target), minlength=len(task.classes))
+            target = np.concatenate(encoded.target)
+            counts = np.bincount(target[target != IGNORED], minlength=len(task.classes))
             weight = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))  # 1 in the mean over the data
             self.weight = torch.tensor(weight, dtype=torch.float32, device=self.device)
 
@@ -216,7 +221,7 @@ class _Objective:
                 logits, target, self.weight, ignore_index=IGNORED, reduction="sum", label_smoothing=self.smoothing
             )
 
-        return Part(float(sum(map(len, own))), total)
+        return Part(float((classes != IGNORED).sum()), total)
 
 
 class _HeldBack:
@@ -224,7 +229,9 @@ class _HeldBack:
 
     def __init__(self, encoded: Encoded, task: Classify) -> None:
         self.encoded, self.task = encoded, task
-        self.truth = np.concatenate(encoded.target)
+        truth = np.concatenate(encoded.target)
+        self.scored = truth != IGNORED  # the steps that have a label
+        self.truth = truth[self.scored]
 
     def loss(self, network: Network) -> float:
         """The log loss, the temperature chosen for it: it does not matter how certain the network is, for that will be
@@ -239,7 +246,7 @@ class _HeldBack:
         return task, {"sequences": len(self.encoded.x), "accuracy": right, "log loss": loss}
 
     def _score(self, networks: Sequence[Network]) -> tuple[NDArray[np.float32], float, float]:
-        logits = np.concatenate(_mean_output(networks, self.encoded.x, self.task))
+        logits = np.concatenate(_mean_output(networks, self.encoded.x, self.task))[self.scored]
         if not np.isfinite(logits).all():
             return logits, float("nan"), 1.0
         scale = temperature(logits, self.truth)

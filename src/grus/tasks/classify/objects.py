@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.tasks.classify.labels import is_missing, plain
 
-__all__ = ["LARGEST", "Examples", "channel_names", "from_objects", "is_missing"]
+__all__ = ["IGNORED", "LARGEST", "Examples", "channel_names", "from_objects"]
 
+SEVERAL = "Grus gives one label a sequence, or one a step: fit a Classifier for each label, of True and False"
 Kind: TypeAlias = Literal["text", "tokens", "series"]
+IGNORED = -100  # a step's label that says it has none, as PyTorch's losses and taggers know it
 LARGEST = 1e30  # beyond it float32 overflows soon; no measurement is
 
 
@@ -22,7 +25,8 @@ class Examples:
     """Sequences to classify, in order.
 
     kind: "text" (inputs are str), "tokens" (lists of str) or "series" (float64 arrays [T, C], NaN where missing).
-    labels: one a sequence, with ``labelled`` "step" a list of one a step; None where there are none.
+    labels: one a sequence, with ``labelled`` "step" a list of one a step, None for a step without; None where there
+    are none at all.
     channels: names of a series' features. ids: what to call a sequence in an output. where: each one's place in a
     file, for messages.
     """
@@ -81,20 +85,19 @@ def channel_names(count: int) -> tuple[str, ...]:
     return tuple(f"channel {i + 1}" for i in range(count))
 
 
-def is_missing(value: object) -> bool:
-    """Whether a label, or a cell, holds nothing."""
-    return value is None or (not isinstance(value, str) and str(value) in ("nan", "NaT", "<NA>")) or value == ""
-
-
 def _listed(name: str, given: Any) -> list[Any]:
-    single = isinstance(given, (str, bytes)) or (isinstance(given, np.ndarray) and not given.ndim)
+    single = isinstance(given, (str, bytes, dict, set)) or getattr(given, "shape", None) == ()
+    if hasattr(given, "toarray"):
+        raise InputError(
+            f"{name} is a sparse matrix, a {type(given).__name__}: expected texts or series, one a sequence"
+        )
     if single or not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
         hint = ": a text goes into a list, a file is a pathlib.Path" if isinstance(given, str) else ""
         raise InputError(
             f"{name} is a {type(given).__name__}, expected a sequence with one entry for each sequence{hint}"
         )
-    if hasattr(given, "to_numpy"):  # a column or a frame, of pandas or another
-        given = given.to_numpy()
+    if hasattr(given, "shape"):
+        given = as_numpy(given)
     if isinstance(given, np.ndarray) and given.dtype.kind in "OUS":
         return list(given.tolist())
     return list(given)
@@ -141,39 +144,77 @@ def _series(X: Any, values: list[Any]) -> list[NDArray[np.float64]]:
 
 
 def _with_labels(examples: Examples, y: Any) -> Examples:
-    labels = _listed("y", y)
+    labels = _listed("y", _column(y, examples))
     if len(labels) != len(examples):
         raise InputError(f"y has {len(labels)} labels, but X has {len(examples)} sequences")
-    if isinstance(labels[0], (list, tuple, np.ndarray)):
-        labels = [_steps(row, examples, i) for i, row in enumerate(labels)]
-        return replace(examples, labels=labels, labelled="step")
+    if _is_list(labels[0]):
+        _refuse_several(labels, examples)
+        return replace(examples, labels=[_steps(row, examples, i) for i, row in enumerate(labels)], labelled="step")
     for i, label in enumerate(labels):
         if is_missing(label):
             raise InputError(f"y[{i}] is {label!r}, expected a label")
-        if isinstance(label, (list, tuple, np.ndarray)):
+        if _is_list(label):
             raise InputError(f"y[{i}] is {_shown(label)}, but y[0] is one label for a whole sequence")
-    return replace(examples, labels=[_plain(label) for label in labels])
+        if isinstance(label, (set, frozenset, dict)):
+            raise InputError(f"y[{i}] is {_shown(label)}: {SEVERAL}")
+    return replace(examples, labels=[plain(label, f"y[{i}]") for i, label in enumerate(labels)])
+
+
+def _column(y: Any, examples: Examples) -> Any:
+    """One column [N, 1] of labels as [N], unless it may be the label of each of the steps, where there is but one."""
+    shape: tuple[int, ...] = getattr(y, "shape", ())
+    steps = examples.kind != "text" and all(len(given) == 1 for given in examples.inputs)
+    return as_numpy(y)[:, 0] if len(shape) == 2 and shape[1] == 1 and not steps else y
+
+
+def _refuse_several(labels: list[Any], examples: Examples) -> None:
+    """Raise InputError for labels that are several a sequence: one column a class, of 0 and 1, or lists for texts."""
+    sizes = {len(row) for row in labels if _is_list(row)}
+    steps = [len(given) for given in examples.inputs]
+    if len(sizes) == 1 and not (examples.kind != "text" and sizes == set(steps)):
+        flat = [value for row in labels if _is_list(row) for value in (as_numpy(row) if hasattr(row, "shape") else row)]
+        numbers = all(isinstance(value, (int, float, np.number, np.bool_)) for value in flat)
+        if len(flat) > 1 and numbers and {float(value) for value in flat} <= {0.0, 1.0}:
+            one = all(sum(map(float, row)) == 1 for row in labels if _is_list(row))
+            remedy = "y.argmax(axis=1) makes one label of it" if one else "fit a Classifier for each column"
+            raise InputError(
+                f"y has {sizes.pop()} columns of 0 and 1, a class each: Grus gives one label a sequence, or one a "
+                f"step: {remedy}"
+            )
+    if examples.kind == "text":
+        raise InputError(
+            f"y has a list of labels for each text. Of several a text: {SEVERAL}. Of one a step: Grus has a label for "
+            "each step too, so X needs the steps: lists of str, or series"
+        )
 
 
 def _steps(row: Any, examples: Examples, index: int) -> list[Any]:
-    if examples.kind == "text":
-        raise InputError("y has a label for each step, so X needs the steps: lists of str, or series")
-    if not isinstance(row, (list, tuple, np.ndarray)):
+    if not _is_list(row):
         raise InputError(f"y[{index}] is {row!r}, but y[0] has a label for each step")
-    labels = [_plain(label) for label in row]
-    if any(isinstance(label, (list, tuple, np.ndarray)) for label in labels):
+    labels = list(as_numpy(row)) if hasattr(row, "shape") else list(row)
+    if any(_is_list(label) for label in labels):
         raise InputError(f"y[{index}] is {_shown(row)}, expected one label for each step")
     steps = len(examples.inputs[index])
     if len(labels) != steps:
         raise InputError(f"y[{index}] has {len(labels)} labels, but X[{index}] has {steps} steps")
     missing = [t for t, label in enumerate(labels) if is_missing(label)]
     if missing:
-        raise InputError(f"y[{index}][{missing[0]}] is {labels[missing[0]]!r}, expected a label")
-    return labels
+        raise InputError(
+            f"y[{index}][{missing[0]}] is {labels[missing[0]]!r}, expected a label, or {IGNORED} for a step without"
+        )
+    found = [plain(label, f"y[{index}][{t}]") for t, label in enumerate(labels)]
+    return [None if label == IGNORED else label for label in found]
 
 
-def _plain(label: Any) -> Any:
-    return label.item() if isinstance(label, np.generic) else label
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or len(getattr(value, "shape", ())) > 0
+
+
+def as_numpy(given: Any) -> NDArray[Any]:
+    """An array of what NumPy, pandas, PyTorch or another keeps as one."""
+    if hasattr(given, "detach"):  # a tensor, which may want gradients or lie on a device
+        given = given.detach().cpu()
+    return np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
 
 
 def _shown(value: Any) -> str:

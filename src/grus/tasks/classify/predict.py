@@ -71,11 +71,11 @@ def predict(model: Model, X: Any, *, session: Runner | None = None) -> list[Any]
     X is anything :func:`grus.tasks.classify.examples.as_examples` takes. Raises InputError as
     :func:`predict_proba` does.
     """
-    names = task_of(model).classes
+    labels = task_of(model).values
     found = predict_proba(model, X, session=session)
     if isinstance(found, np.ndarray):
-        return [names[i] for i in found.argmax(axis=1).tolist()]
-    return [[names[i] for i in p.argmax(axis=1).tolist()] for p in found]
+        return [labels[i] for i in found.argmax(axis=1).tolist()]
+    return [[labels[i] for i in p.argmax(axis=1).tolist()] for p in found]
 
 
 def predict_proba(

@@ -24,12 +24,24 @@ from grus.inputs.text import (
 )
 from grus.spec import Characters, Classify, Numeric, Series, Subwords, Words
 from grus.spec.task import Text
-from grus.tasks.classify.objects import LARGEST, Examples, channel_names
+from grus.tasks.classify.labels import finder, kinds_of
+from grus.tasks.classify.objects import IGNORED, LARGEST, Examples, channel_names
 from grus.tasks.classify.settings import Settings
 from grus.tasks.columns import lone_surrogate
 
-__all__ = ["Encoded", "check_alike", "classes_of", "encode_inputs", "encode_labels", "make_task"]
+__all__ = [
+    "Encoded",
+    "UNSEEN",
+    "check_alike",
+    "classes_of",
+    "encode_inputs",
+    "encode_labels",
+    "find_labels",
+    "flat_labels",
+    "make_task",
+]
 
+UNSEEN = -1  # the position of a label that is none of the classes
 LONGEST = 1000  # steps of a text that are read, where the settings leave it to the data
 
 Ids = NDArray[np.int64]
@@ -60,18 +72,26 @@ def classes_of(examples: Examples) -> list[Any]:
         )
     if not len(examples):
         raise InputError("the data have no sequences")
-    flat = [label for row in examples.labels for label in row] if examples.labelled == "step" else examples.labels
-    kinds = set(flat)
+    different = set(flat_labels(examples))
+    types = set(map(type, flat_labels(examples)))
+    if bool in types and types & {int, float}:
+        raise InputError("some labels are True or False and others numbers, and 1 is True: make them of one type")
     try:
-        classes = sorted(kinds)
+        classes = sorted(different)
     except TypeError:
-        classes = sorted(kinds, key=str)
+        classes = sorted(different, key=str)
     if len(classes) < 2:
-        only = f"all labels are {str(classes[0])!r}" if classes else "there is no step"
+        only = f"all labels are {str(classes[0])!r}" if classes else "there is no step with a label"
         raise InputError(f"{only}: expected two classes at least")
     if len({str(c) for c in classes}) < len(classes):
         raise InputError("labels of different types have the same name, as 1 and '1' do: make them of one type")
     return classes
+
+
+def flat_labels(examples: Examples) -> list[Any]:
+    """Every label, of the sequences or of their steps, those left out that have none."""
+    labels = examples.labels or ()
+    return [v for row in labels for v in row if v is not None] if examples.labelled == "step" else list(labels)
 
 
 def make_task(examples: Examples, settings: Settings) -> Classify:
@@ -79,7 +99,8 @@ def make_task(examples: Examples, settings: Settings) -> Classify:
 
     Raises InputError for labels of one class, empty sequences, channels without a number, texts without a word.
     """
-    classes = tuple(str(label) for label in classes_of(examples))
+    labels = classes_of(examples)
+    classes, kinds = tuple(map(str, labels)), kinds_of(labels)
     for name in classes:
         _check_unicode(name, "a label")
     if examples.labelled == "step" and settings.longest:
@@ -90,13 +111,14 @@ def make_task(examples: Examples, settings: Settings) -> Classify:
             raise InputError(
                 f"{given[0]} is {getattr(settings, given[0])!r}, but the data are series: it is for texts", given[0]
             )
-        return Classify(_scales(examples), classes, examples.labelled, longest=settings.longest or 0)
+        return Classify(_scales(examples), classes, examples.labelled, longest=settings.longest or 0, kinds=kinds)
     longest = LONGEST if settings.longest is None else settings.longest
     task = Classify(
         _vocabulary(examples, settings),
         classes,
         examples.labelled,
         longest=0 if examples.labelled == "step" else longest,
+        kinds=kinds,
     )
     if examples.kind == "tokens" and isinstance(task.input, Subwords):
         raise InputError(
@@ -204,28 +226,42 @@ def _tokens(input: Text, tokens: list[str]) -> Ids:
 
 
 def encode_labels(examples: Examples, task: Classify, x: Sequence[Single]) -> list[Ids]:
-    """The classes of each sequence by their position in the task, [1], or [T] where every step has a label.
+    """The classes of each sequence by their position in the task, [1], or [T] where every step has a label: there
+    IGNORED is a step without.
 
     Raises InputError where there are no labels, they are of the other kind, or one is unknown to the task.
     """
+    found = find_labels(examples, task)
+    labels = examples.labels or ()
+    for i, own in enumerate(found):
+        if (own == UNSEEN).any():
+            unknown = labels[i][int((own == UNSEEN).argmax())] if examples.labelled == "step" else labels[i]
+            shown = ", ".join(task.classes[:8]) + ", …" * (len(task.classes) > 8)
+            raise InputError(
+                f"{examples.place(i)} has the label {str(unknown)!r}, which the model does not know: {shown}"
+            )
+        if examples.labelled == "step" and len(own) != len(x[i]):
+            raise InputError(f"{examples.place(i)} has {len(own)} labels, but {len(x[i])} steps")
+    return found
+
+
+def find_labels(examples: Examples, task: Classify) -> list[Ids]:
+    """As :func:`encode_labels`, but a label that is unknown to the task is UNSEEN."""
     if examples.labels is None:
         raise InputError("the data have no labels to compare with")
     if examples.labelled != task.labels:
         raise InputError(f"the data have one label a {examples.labelled}, but the model gives one a {task.labels}")
-    position = {name: i for i, name in enumerate(task.classes)}
-    found = []
-    for i, given in enumerate(examples.labels):
-        names = [str(label) for label in (given if examples.labelled == "step" else [given])]
-        unknown = [name for name in names if name not in position]
-        if unknown:
-            shown = ", ".join(task.classes[:8]) + ", …" * (len(task.classes) > 8)
-            raise InputError(
-                f"{examples.place(i)} has the label {unknown[0]!r}, which the model does not know: {shown}"
-            )
-        if examples.labelled == "step" and len(names) != len(x[i]):
-            raise InputError(f"{examples.place(i)} has {len(names)} labels, but {len(x[i])} steps")
-        found.append(np.array([position[name] for name in names], np.int64))
-    return found
+    position: dict[Any, int] = {None: IGNORED}
+    find = finder(task)
+
+    def at(label: Any) -> int:
+        if label not in position:
+            found = find(label)
+            position[label] = UNSEEN if found is None else found
+        return position[label]
+
+    rows = examples.labels if examples.labelled == "step" else [[label] for label in examples.labels]
+    return [np.array([at(label) for label in row], np.int64) for row in rows]
 
 
 def check_alike(train: Examples, test: Examples) -> None:
@@ -236,7 +272,8 @@ def check_alike(train: Examples, test: Examples) -> None:
     task = Classify(input, tuple(str(label) for label in classes_of(train)), train.labelled)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Note)  # of a vocabulary that is none
-        encode_labels(test, task, encode_inputs(test, task))
+        encode_inputs(test, task)
+    find_labels(test, task)
 
 
 def _in_order(examples: Examples, input: Series) -> Examples:

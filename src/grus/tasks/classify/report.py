@@ -25,9 +25,10 @@ class Report(report.Report):
 
     def __str__(self) -> str:
         """Aligned tables, the notes below them."""
-        parts = [report.aligned(self.rows, self.show), report.aligned(self.classes, self.show)]
+        names = [str(row["class"]) for row in self.classes]  # no numbers of ours to be rounded
+        classes = [row | {"class": name} for row, name in zip(self.classes, names, strict=True)]
+        parts = [report.aligned(self.rows, self.show), report.aligned(classes, self.show)]
         if len(self.classes) <= WIDEST:
-            names = [row["class"] for row in self.classes]
             rows = [
                 {"true \\ predicted": name} | dict(zip(names, counts, strict=True))
                 for name, counts in zip(names, self.confusion, strict=True)

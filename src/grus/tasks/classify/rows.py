@@ -19,8 +19,8 @@ __all__ = ["as_csv", "as_json_lines", "as_text", "of"]
 
 def of(model: Model, examples: Examples, *, proba: bool = False) -> list[dict[str, Any]]:
     """A row a sequence, or a step: unique_id, step and token where there are such, label, and p(CLASS) with proba."""
-    classes = task_of(model).classes
-    found = predict_proba(model, examples)
+    task = task_of(model)
+    labels, found = task.values, predict_proba(model, examples)
     rows = []
     for i, p in enumerate(found):
         name = str(i + 1) if examples.ids is None else examples.ids[i]
@@ -32,9 +32,9 @@ def of(model: Model, examples: Examples, *, proba: bool = False) -> list[dict[st
                 row["step"] = t + 1
                 if examples.kind != "series" and len(tokens) == len(p):
                     row["token"] = tokens[t]
-            row["label"] = classes[int(own.argmax())]
+            row["label"] = labels[int(own.argmax())]
             if proba:
-                row |= {f"p({c})": round(float(v), 6) for c, v in zip(classes, own, strict=True)}
+                row |= {f"p({c})": round(float(v), 6) for c, v in zip(task.classes, own, strict=True)}
             rows.append(row)
     return rows
 
@@ -48,7 +48,7 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def as_json_lines(rows: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
@@ -56,7 +56,7 @@ def as_text(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         shown = [row["token"]] if "token" in row else []
-        shown.append(row["label"])
+        shown.append(str(row["label"]))
         p = sorted(((v, k[2:-1]) for k, v in row.items() if k.startswith("p(")), reverse=True)
         lines.append("\t".join([*shown, *(f"{name} {value:.4f}" for value, name in p)]))
     return "\n".join(lines)
