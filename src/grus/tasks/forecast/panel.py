@@ -13,6 +13,7 @@ from grus.errors import InputError
 from grus.tasks.clocks import Clock
 from grus.tasks.forecast.frequency import Frequency
 from grus.tasks.forecast.grid import on_grid, positions
+from grus.tasks.forecast.ids import series_of
 from grus.tasks.forecast.static import static_column
 from grus.tasks.forecast.table import Table
 from grus.tasks.times import Times
@@ -154,8 +155,12 @@ def _fill_ahead(
     names: Sequence[str],
 ) -> None:
     """Put the rows of ``ahead`` where the table says nothing; series the table does not have are passed over."""
-    index = {str(name): i for i, name in enumerate(table.ids)}
-    row_series = np.array([index.get(str(name), -1) for name in ahead.ids])[ahead.codes]
+    known = series_of(table.ids, ahead.ids)
+    if (known < 0).all():
+        raise InputError(
+            f"{ahead.source} has none of the series: it has {_few(ahead.ids)}, expected such as {_few(table.ids)}"
+        )
+    row_series = known[ahead.codes]
     rows = np.flatnonzero(row_series >= 0)
     series = row_series[rows]
     times = (ahead.as_steps() if frequency.unit == "integer" else ahead).times_on(table.clock)[rows]
@@ -175,3 +180,7 @@ def _fill_ahead(
         values = ahead.numeric(name)[rows]
         open_cells = np.isnan(matrix[series, columns, k])
         matrix[series[open_cells], columns[open_cells], k] = values[open_cells]
+
+
+def _few(ids: NDArray[Any]) -> str:
+    return ", ".join(repr(name) for name in ids[:3].tolist())

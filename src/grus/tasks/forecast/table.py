@@ -15,11 +15,13 @@ from grus.errors import InputError
 from grus.tasks.clocks import NUMBERS, Clock
 from grus.tasks.forecast import tablefile
 from grus.tasks.forecast.far import far_rows
+from grus.tasks.forecast.ids import ONE, is_one_series
 from grus.tasks.times import Times, format_times, read_times
 
 __all__ = ["Table", "as_table", "cell_text", "is_number"]
 
 MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "<na>"})  # a cell without a value, in any case
+TRUTHS = {"true": 1.0, "false": 0.0}
 LARGEST = 1e100  # beyond it squares would overflow; no measurement is
 Column = NDArray[Any]
 
@@ -56,6 +58,9 @@ class Table(Mapping[str, Column]):
         )  # pyarrow; pandas, polars; a dict
         raw = {str(name): _column(columns, name) for name in names}
         wanted = {"unique_id": id_col, "ds": time_col} | ({"y": target_col} if target or target_col in raw else {})
+        unnamed = id_col == "unique_id" not in raw and is_one_series(raw, time_col, [*wanted.values()][1:])
+        if unnamed:
+            raw[id_col] = np.full(len(raw[time_col]), ONE)
         _check_columns(raw, wanted, source)
         self._names = {theirs: ours for ours, theirs in wanted.items()}
         self._lines = np.arange(1, len(raw[id_col]) + 1) if lines is None else lines
@@ -68,6 +73,10 @@ class Table(Mapping[str, Column]):
         if "y" in wanted:
             self._columns["y"] = self._target()
             self._leave_out_far()
+        if unnamed:
+            self.notes += (
+                f"{source} has no column 'unique_id': all rows are one series (--id-col, id_col= name another)",
+            )
 
     def _read_keys(self) -> None:
         """Parse ids and times, sort the rows, and refuse a (series, time) that is there twice."""
@@ -354,6 +363,8 @@ def _numbers(values: Column) -> NDArray[np.float64]:
 
 
 def _number(value: Any) -> float:
+    if isinstance(value, str) and value.strip().lower() in TRUTHS:
+        return TRUTHS[value.strip().lower()]
     try:
         return float(value) if not (isinstance(value, str) and "_" in value) else math.nan  # Python reads 1_000
     except (TypeError, ValueError):
