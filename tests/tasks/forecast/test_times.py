@@ -232,6 +232,43 @@ def test_two_frequencies_are_refused_by_name(fine: str, count: int, names: str) 
     assert "'MS'" in str(caught.value) and f"'{fine}'" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("freq", "first", "wrong", "name"),
+    [
+        ("h", "2024-01-01", "2024-01-02 13:30", "h"),
+        ("D", "2024-01-01", "2024-01-09 12:00", "D"),
+        ("MS", "2020-01-01", "2021-03-02", "MS"),
+        ("ME", "2020-01-31", "2021-03-30", "ME"),
+        ("W", "2020-01-05", "2021-03-02", "W"),
+        ("MS", "2020-01-01", "2021-03-01 06:00", "MS"),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 11])
+def test_one_row_off_the_grid_is_left_out(
+    fitted: Fitted, freq: str, first: str, wrong: str, name: str, at: int
+) -> None:
+    """It made the frequency of all others finer, or stopped them."""
+    pd = pytest.importorskip("pandas")
+    ds = [str(t) for t in pd.date_range(first, periods=40, freq=freq)]
+    whole = columns([*ds[:at], *ds[at + 1 :]])
+    model, _ = fitted(whole, 3)
+    dirty = Table({k: [*v, wrong if k == "ds" else v[-1]] for k, v in whole.items()})
+    panel, task = prepare(dirty, Settings(3))
+    assert task.frequency == name
+    note = f"1 row left out, off the grid '{name}' of the others: row 40 (series a, ds {wrong}"
+    assert panel.notes[0].startswith(note)
+    found = predict(model, dirty)
+    assert found.notes[0].startswith(note)
+    np.testing.assert_array_equal(found["q0.5"], predict(model, whole)["q0.5"])
+
+
+def test_days_that_lie_evenly_by_chance_are_days() -> None:
+    day = np.datetime64("2024-01-01", "us") + np.arange(60) * np.timedelta64(1, "D")
+    few = day[[0, 9, 18, 27]]
+    table = Table(columns(np.concatenate([day, few])) | {"unique_id": ["a"] * 60 + ["b"] * 4})
+    assert frequency_of(table).name == "D" and len(prepare(table, Settings(3))[0].ids) == 2
+
+
 def test_a_monthly_series_has_no_daily_forecast(fitted: Fitted) -> None:
     days = np.datetime64("2019-01-01", "us") + np.arange(400) * np.timedelta64(1, "D")
     months = (np.datetime64("2019-01") + np.arange(14)).astype("M8[us]")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
-from grus.tasks.forecast.frequency import Frequency, Ordinals, infer
+from grus.tasks.forecast.frequency import Frequency, Ordinals, infer, parse
 from grus.tasks.forecast.table import Table
 
 __all__ = ["frequency_of", "on_grid", "one_frequency", "positions"]
 
 SPARSEST = 0.01  # the least share of steps with a row, where a person chose the frequency
-FEW = 4  # rows that lie evenly: fewer may do so by chance
+EVEN, MONTHLY = 8, 4  # rows that lie evenly, or on one day of their months: fewer may do so by chance
+STRAY, ENOUGH = 0.01, 20  # the share of rows that may lie off the grid, or one of so many
 LOOKED_AT = 1000  # series, for a message
 
 
@@ -23,6 +26,7 @@ def on_grid(table: Table, frequency: Frequency) -> Table:
 
 def frequency_of(table: Table) -> Frequency:
     """The frequency of all series of a table. Raises InputError where they have two, or none that can be seen."""
+    table = table.rows(~_strays(table)) if table.times.dtype.kind == "M" else table
     try:
         frequency = infer(table.times, table.starts, table.source)
     except InputError:
@@ -33,6 +37,35 @@ def frequency_of(table: Table) -> Frequency:
         series = int(other.argmax())
         _name_two(table, [_own(table, series), _own(table, int((~other).argmax()))], [series, int((~other).argmax())])
     return frequency
+
+
+def _strays(table: Table) -> NDArray[np.bool_]:
+    """[rows] the few whose day of the month, day of the week or time of the day is not that of all others."""
+    times, most = table.times, _few(table.num_rows)
+    days, months = times.astype("datetime64[D]"), times.astype("datetime64[M]")
+    clock = times - days
+    left = (months + 1).astype("datetime64[D]") - days
+    # the coarsest first: a row that is no first of a month is one at another hour too
+    for part in (days - months.astype("datetime64[D]"), left, (days.astype(np.int64) + 3) % 7, clock):
+        off = _unusual(part)
+        if off.sum() <= most:
+            return np.asarray(off | (_unusual(clock) if _unusual(clock).sum() <= most else False))
+    for size in (3_600_000_000, 60_000_000):
+        off = _unusual(clock.astype(np.int64) % size)
+        if off.sum() <= most:
+            return off
+    return np.zeros(table.num_rows, dtype=bool)
+
+
+def _unusual(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """[rows] which values are not the most frequent one."""
+    unique, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray(inverse.reshape(-1) != counts.argmax()) if unique.size > 1 else np.zeros(values.size, dtype=bool)
+
+
+def _few(rows: int) -> int:
+    """How many of the rows may lie off the grid."""
+    return max(int(STRAY * rows), int(rows >= ENOUGH))
 
 
 def _name_two(table: Table, names: list[str], series: list[int] | None = None) -> None:
@@ -48,11 +81,15 @@ def _name_two(table: Table, names: list[str], series: list[int] | None = None) -
 
 
 def one_frequency(table: Table, frequency: Frequency, *, strict: bool = False) -> Table:
-    """The table without series of a coarser frequency, such as monthly ones among daily ones; a note names them.
+    """The table without the few rows that lie off the grid, and without series of a coarser frequency, such as monthly
+    ones among daily ones; notes name them. Many rows off the grid are left for :func:`positions` to refuse.
 
-    Raises InputError where none is left, and where one is left out although it is ``strict``.
+    Raises InputError where no series is left, and, ``strict``, where one would be left out.
     """
     table = on_grid(table, frequency)
+    off = _off_grid(table, frequency)
+    if not strict and 0 < off.sum() <= _few(table.num_rows):
+        table = table.without(off, f"off the grid {frequency.name!r} of the others")
     other = coarser(table, frequency)
     if not other.any():
         return table
@@ -65,31 +102,50 @@ def one_frequency(table: Table, frequency: Frequency, *, strict: bool = False) -
     return kept
 
 
+def _off_grid(table: Table, frequency: Frequency) -> NDArray[np.bool_]:
+    """[rows] which rows lie off the grid that most rows of their series are on."""
+    if (table.times.dtype.kind == "M") == (frequency.unit == "integer"):
+        return np.zeros(table.num_rows, dtype=bool)
+    phase = np.mod(frequency.units(table.times), frequency.step)
+    off = ~frequency.fits(table.times)
+    mixed = np.flatnonzero(np.maximum.reduceat(phase, table.starts) != np.minimum.reduceat(phase, table.starts))
+    stops = np.append(table.starts, table.num_rows)
+    for series in mixed.tolist():
+        rows = slice(int(stops[series]), int(stops[series + 1]))
+        off[rows] |= _unusual(phase[rows])
+    return off
+
+
 def coarser(table: Table, frequency: Frequency) -> NDArray[np.bool_]:
     """[N] the series whose rows lie evenly, but further apart than a step: they have a frequency of their own."""
-    other = np.zeros(len(table.ids), dtype=bool)
     if frequency.unit == "integer" or table.times.dtype.kind != "M":
-        return other
+        return np.zeros(len(table.ids), dtype=bool)
     sizes = np.diff(np.append(table.starts, table.num_rows))
-    long = np.flatnonzero(sizes >= FEW)
-    units = frequency.units(table.times)
-    month = table.times.astype("datetime64[M]").astype(np.int64)
-    for clock, least in ((units, frequency.step), (month, 0)):
-        if clock is month and frequency.unit in ("month", "business month"):
-            continue
-        gaps = np.diff(clock, prepend=clock[:1])
-        inside = np.ones(gaps.size, dtype=bool)
-        inside[table.starts] = False
-        low = np.minimum.reduceat(np.where(inside, gaps, np.iinfo(np.int64).max), table.starts)
-        high = np.maximum.reduceat(np.where(inside, gaps, -1), table.starts)
-        other[long] |= ((low == high) & (low > least))[long]
-    return other
+    gap = _even(frequency.units(table.times), table.starts)
+    other = (sizes >= EVEN) & (gap > frequency.step)
+    if frequency.unit not in ("month", "business month"):
+        months = _even(table.times.astype("datetime64[M]").astype(np.int64), table.starts)
+        for series in np.flatnonzero((sizes >= MONTHLY) & (months > 0) & ~other).tolist():
+            name = _own(table, series)
+            other[series] = bool(name) and parse(name).unit in ("month", "business month")
+    return np.asarray(other)
+
+
+def _even(units: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] the gap between the rows of each series where all are alike, else 0."""
+    gaps = np.diff(units, prepend=units[:1])
+    inside = np.ones(gaps.size, dtype=bool)
+    inside[starts] = False
+    low = np.minimum.reduceat(np.where(inside, gaps, np.iinfo(np.int64).max), starts)
+    high = np.maximum.reduceat(np.where(inside, gaps, -1), starts)
+    return np.where(low == high, low, 0)
 
 
 def _own(table: Table, series: int) -> str:
     """The name of the frequency of one series, "" where it cannot be seen."""
     try:
-        return infer(table.times[table.codes == series], np.array([0]), table.source).name
+        rows = slice(*np.append(table.starts, table.num_rows)[series : series + 2])
+        return infer(table.times[rows], np.array([0]), table.source).name
     except InputError:
         return ""
 

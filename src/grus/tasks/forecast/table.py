@@ -72,7 +72,8 @@ class Table(Mapping[str, Column]):
         self._read_keys()
         if "y" in wanted:
             self._columns["y"] = self._target()
-            self._leave_out_far()
+            near = self.without(far_rows(self.times, self.starts), "absurdly far from the rest of the series")
+            self.__dict__ |= near.__dict__
         if unnamed:
             self.notes += (
                 f"{source} has no column 'unique_id': all rows are one series (--id-col, id_col= name another)",
@@ -116,20 +117,21 @@ class Table(Mapping[str, Column]):
             return ""
         return ", or, where an hour comes twice in autumn, write the zone too: 2020-10-25 02:00+01:00"
 
-    def _leave_out_far(self) -> None:
-        far = far_rows(self.times, self.starts)
-        rows = np.flatnonzero(far)
-        if rows.size:
-            named = [
-                f"{self._unit} {int(self._lines[row])} (series {self['unique_id'][row]!s}, "
-                f"{self._theirs('ds')} {self.time_text(int(row))})"
-                for row in rows[:3]
-            ]
-            self.notes += (
-                f"{rows.size:,} row{'s' * (rows.size > 1)} left out, absurdly far from the rest of the series: "
-                f"{', '.join(named)}{', …' * (rows.size > 3)}",
-            )
-            self.__dict__ |= self.rows(~far).__dict__
+    def without(self, rows: NDArray[np.bool_], why: str) -> Table:
+        """The table without some rows, and a note that names the first of them."""
+        out = np.flatnonzero(rows)
+        if not out.size:
+            return self
+        named = [
+            f"{self._unit} {int(self._lines[row])} (series {self['unique_id'][row]!s}, "
+            f"{self._theirs('ds')} {self.time_text(int(row))})"
+            for row in out[:3]
+        ]
+        left = self.rows(~rows)
+        left.notes += (
+            f"{out.size:,} row{'s' * (out.size > 1)} left out, {why}: {', '.join(named)}{', …' * (out.size > 3)}",
+        )
+        return left
 
     def __getitem__(self, name: str) -> Column:
         return self.clock.written(self.times) if name == "ds" else self._columns[name]
