@@ -83,8 +83,8 @@ class Forecast:
     lags: int = 1
     smoothing: float = 0.7
     shrinkage: float = 3.0
-    past: tuple[Numeric, ...] = ()
-    future: tuple[Numeric, ...] = ()
+    past: tuple[Numeric | Categorical, ...] = ()
+    future: tuple[Numeric | Categorical, ...] = ()
     static: tuple[Numeric | Categorical, ...] = ()
     calibration: tuple[float, ...] = ()
     trained_until: tuple[tuple[str, str], ...] = ()
@@ -106,9 +106,9 @@ class Forecast:
         pairs = is_tuple(ends, tuple) and all(len(p) == 2 and is_tuple(p, str) for p in ends)
         check(self, "trained_until", pairs, "pairs of a series and a time")
         check_flags(self, "nonnegative")
-        for name in ("past", "future"):
-            check(self, name, is_tuple(getattr(self, name), Numeric), "a tuple of Numeric")
-        check(self, "static", is_tuple(self.static, Numeric, Categorical), "a tuple of Numeric and Categorical")
+        for name in ("past", "future", "static"):
+            kinds = is_tuple(getattr(self, name), Numeric, Categorical)
+            check(self, name, kinds, "a tuple of Numeric and Categorical")
         names = [c.name for c in (*self.past, *self.future, *self.static)]
         if len(set(names)) < len(names):
             raise InputError(f"Forecast has a covariate twice among {shown(names)}")

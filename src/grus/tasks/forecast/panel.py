@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.tasks.clocks import Clock
+from grus.tasks.forecast.covariates import Categories, columns_of, unseen
 from grus.tasks.forecast.frequency import Frequency
 from grus.tasks.forecast.grid import on_grid, positions
 from grus.tasks.forecast.ids import series_of
@@ -98,23 +100,25 @@ def make_panel(
     future: Sequence[str] = (),
     static: Sequence[str] = (),
     text: Sequence[str] = (),
+    known: Categories = MappingProxyType({}),
     ahead: Table | None = None,
 ) -> Panel:
     """The table on its grid. A series' present is its last row with a value of y; what past covariates say after it
     is not read. Of the static columns those in ``text`` are read as text, the others as numbers where all are numbers.
-    ``ahead`` has the future covariates' rows after the present, where the table itself has not.
+    known: the categories of past and future columns that have such. ``ahead`` has the future covariates' rows after the
+    present, where the table itself has not.
 
     Every series has a value of y, and one of each static column (see :mod:`grus.tasks.forecast.sound`). Raises
     InputError for a column that is missing or of the wrong kind, and for a time off the grid.
     """
     table = on_grid(table, frequency)
     steps = positions(frequency, table)
-    known = ~np.isnan(table["y"])
+    there = ~np.isnan(table["y"])
     count = len(table.ids)
     first = np.full(count, np.iinfo(np.int64).max)
     last = np.full(count, -1)
-    np.minimum.at(first, table.codes[known], steps[known])
-    np.maximum.at(last, table.codes[known], steps[known])
+    np.minimum.at(first, table.codes[there], steps[there])
+    np.maximum.at(last, table.codes[there], steps[there])
     width = int((last - first).max()) + 1
     columns = width - 1 - last[table.codes] + steps
 
@@ -127,9 +131,9 @@ def make_panel(
     def stack(matrices: list[Floats], size: int) -> Floats:
         return np.stack(matrices, axis=2) if matrices else np.empty((count, size, 0))
 
-    known_ahead = stack([place(table.numeric(name), width + horizon) for name in future], width + horizon)
+    known_ahead = stack([place(c, width + horizon) for c in columns_of(table, future, known)], width + horizon)
     if ahead is not None and future:
-        _fill_ahead(known_ahead, ahead, table, frequency, last, width, future)
+        _fill_ahead(known_ahead, ahead, table, frequency, last, width, future, known)
     origin = frequency.units(table.times[table.starts])
     return Panel(
         ids=table.ids,
@@ -137,11 +141,11 @@ def make_panel(
         present=frequency.times(origin + last * frequency.step),
         horizon=horizon,
         y=place(table["y"], width),
-        past=stack([place(table.numeric(name), width) for name in past], width),
+        past=stack([place(c, width) for c in columns_of(table, past, known)], width),
         future=known_ahead,
         static={name: static_column(table, name, as_text=name in text).values for name in static},
         clock=table.clock.take(np.append(table.starts[1:], table.num_rows) - 1),
-        notes=table.notes,
+        notes=(*table.notes, *unseen(table, known)),
     )
 
 
@@ -153,6 +157,7 @@ def _fill_ahead(
     last: NDArray[np.int64],
     width: int,
     names: Sequence[str],
+    categories: Categories,
 ) -> None:
     """Put the rows of ``ahead`` where the table says nothing; series the table does not have are passed over."""
     known = series_of(table.ids, ahead.ids)
@@ -176,8 +181,8 @@ def _fill_ahead(
     columns = width - 1 - last[series] + steps
     inside = (columns >= 0) & (columns < matrix.shape[1])
     series, columns, rows = series[inside], columns[inside], rows[inside]
-    for k, name in enumerate(names):
-        values = ahead.numeric(name)[rows]
+    for k, column in enumerate(columns_of(ahead, names, categories)):
+        values = column[rows]
         open_cells = np.isnan(matrix[series, columns, k])
         matrix[series[open_cells], columns[open_cells], k] = values[open_cells]
 

@@ -13,6 +13,7 @@ from grus.errors import InputError, note
 from grus.model import Model
 from grus.runtime.session import Session
 from grus.spec import Forecast
+from grus.tasks.forecast.covariates import widths
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.prepare import panel_for
 from grus.tasks.forecast.sound import left_out
@@ -139,8 +140,9 @@ def check_future(panel: Panel, task: Forecast) -> None:
     if unknown.any():
         row, ahead, k = (int(i) for i in np.argwhere(unknown)[0])
         time = format_times(panel.ahead()[row])[ahead]
+        covariate = [c for c in task.future for _ in range(widths([c])[0])][k]
         raise InputError(
-            f"future covariate {task.future[k].name!r} of series {panel.ids[row]!s} is not known at {time}: give its "
+            f"future covariate {covariate.name!r} of series {panel.ids[row]!s} is not known at {time}: give its "
             f"values over the whole horizon of {task.horizon} steps (--future-data, future=)"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.spec import Categorical, Forecast, Numeric
+from grus.tasks.forecast.covariates import Categories, categories, names_of, read_as, widths
 from grus.tasks.forecast.frequency import Frequency, daily_cycle, default_season, parse
 from grus.tasks.forecast.grid import frequency_of, one_frequency
 from grus.tasks.forecast.outliers import near_zero
@@ -46,6 +48,7 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
             f"{table.source}: horizon {settings.horizon} needs a series of at least {settings.horizon + LEAST_COUNT} "
             f"steps to learn from, but the longest has {longest}: shorten the horizon (--horizon), or bring more data"
         )
+    known = categories(table, names_of(table, settings))
     panel = make_panel(
         table,
         frequency,
@@ -54,14 +57,15 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
         future=settings.future,
         static=settings.static,
         text=settings.categorical,
+        known=known,
     )
     season, noted = _season(frequency, settings.season, longest)
     scale = _scale(panel, settings)
     nonnegative = scale == "linear" and not (panel.y < 0).any()
     panel = _without_outliers(panel, scale)
-    panel = replace(panel, notes=(*panel.notes, *noted))
+    panel = replace(panel, notes=(*panel.notes, *read_as(known, settings.categorical), *noted))
     train = panel.before(settings.horizon)
-    known = np.abs(train.y[~np.isnan(train.y) & (train.y != 0)])
+    sizes = np.abs(train.y[~np.isnan(train.y) & (train.y != 0)])
     return panel, Forecast(
         horizon=settings.horizon,
         window=settings.window or min(longest, LONGEST),
@@ -69,10 +73,10 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
         frequency=frequency.name,
         season=season,
         scale=scale,
-        floor=max(SMALL * float(np.median(known)), SMALLEST) if known.size else 1.0,
+        floor=max(SMALL * float(np.median(sizes)), SMALLEST) if sizes.size else 1.0,
         lags=default_lags(season),
-        past=tuple(_numeric(name, train.past[:, :, k]) for k, name in enumerate(settings.past)),
-        future=tuple(_numeric(name, train.future[:, :, k]) for k, name in enumerate(settings.future)),
+        past=_covariates(settings.past, known, train.past),
+        future=_covariates(settings.future, known, train.future),
         static=tuple(_static(name, panel) for name in settings.static),
         trained_until=trained_until(panel),
         nonnegative=nonnegative,
@@ -120,6 +124,18 @@ def default_lags(season: int) -> int:
 
 def _scale(panel: Panel, settings: Settings) -> Literal["log", "linear"]:
     return "log" if settings.scale != "linear" and not (panel.y <= 0).any() else "linear"
+
+
+def _covariates(
+    names: Sequence[str], known: Categories, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+) -> tuple[Numeric | Categorical, ...]:
+    """Of the columns [N, T, columns of covariates]."""
+    found: list[Numeric | Categorical] = []
+    at = 0
+    for name in names:
+        found.append(Categorical(name, tuple(known[name])) if name in known else _numeric(name, values[:, :, at]))
+        at += sum(widths(found[-1:]))
+    return tuple(found)
 
 
 def _numeric(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Numeric:
@@ -181,6 +197,7 @@ def panel_for(task: Forecast, table: Table, ahead: Table | None = None, *, stric
         future=[c.name for c in task.future],
         static=[c.name for c in task.static],
         text=[c.name for c in task.static if isinstance(c, Categorical)],
+        known={c.name: c.categories for c in (*task.past, *task.future) if isinstance(c, Categorical)},
         ahead=ahead,
     )
     return _without_outliers(panel, task.scale)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.spec import Categorical, Forecast
+from grus.tasks.forecast.covariates import names_of
 from grus.tasks.forecast.settings import Settings
 from grus.tasks.forecast.static import static_column
 from grus.tasks.forecast.table import Table
@@ -33,7 +34,8 @@ def sound(table: Table, settings: Settings) -> Table:
     Raises InputError where none is left, or, where the settings are strict, for the first that cannot be used.
     """
     strict, text = settings.strict, settings.categorical
-    numbers = tuple(name for name in settings.past + settings.future if name not in text)
+    names = names_of(table, settings)
+    numbers = tuple(name for name in settings.past + settings.future if name not in names)
     table = _with_values(_finite(table, numbers, strict), strict)
     for name in settings.static:
         table = _with_static(table, name, strict, as_text=name in text)

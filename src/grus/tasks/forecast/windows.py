@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.spec import Categorical, Forecast, Numeric
+from grus.tasks.forecast.covariates import widths
 from grus.tasks.forecast.panel import Panel
 from grus.tasks.forecast.states import make_states, seasonal
 
@@ -47,18 +48,18 @@ class Batch:
 
 
 def static_size(task: Forecast) -> int:
-    return sum(len(c.categories) if isinstance(c, Categorical) else 1 for c in task.static)
+    return sum(widths(task.static))
 
 
 def bypass_size(task: Forecast) -> int:
     """How many of the last features go around the GRU: the future covariates over the horizon."""
-    return task.horizon * len(task.future)
+    return task.horizon * sum(widths(task.future))
 
 
 def input_size(task: Forecast) -> int:
     """F, the features of a step, those around the GRU included."""
     season = min(task.season, task.horizon) + 2 if task.season > 1 else 0
-    return task.lags + 4 + season + len(task.past) + len(task.future) + static_size(task) + bypass_size(task)
+    return task.lags + 4 + season + sum(widths(task.past + task.future)) + static_size(task) + bypass_size(task)
 
 
 def output_size(task: Forecast) -> int:
@@ -228,10 +229,13 @@ class _Cut:
         return self.wide(matrix, missing)[:, self.before :]
 
 
-def _standard(values: Doubles, covariates: Sequence[Numeric]) -> Doubles:
-    """[..., covariates] about their means, in units of their spread."""
-    mean, std = ([getattr(c, name) for c in covariates] for name in ("mean", "std"))
-    return np.asarray((values - np.array(mean)) / np.array(std))
+def _standard(values: Doubles, covariates: Sequence[Numeric | Categorical]) -> Doubles:
+    """[..., columns of covariates] the numbers about their means, in units of their spread."""
+    mean, std = (
+        np.repeat([getattr(c, name, other) for c in covariates], widths(covariates))
+        for name, other in (("mean", 0.0), ("std", 1.0))
+    )
+    return np.asarray((values - mean) / std)
 
 
 def _static_features(panel: Panel, task: Forecast) -> Doubles:
