@@ -41,6 +41,13 @@ class Clock:
     zones: NDArray[Any] | None = None
     wall: bool = False
 
+    @property
+    def offsets(self) -> list[str]:
+        """The zones of a file that knows no rule for the change of clocks, where it has several."""
+        zones = set() if self.zones is None else set(self.zones.tolist())
+        fixed = len(zones) > 1 and all(isinstance(zone, dt.timezone) for zone in zones)
+        return sorted(map(str, zones)) if fixed else []
+
     def take(self, rows: NDArray[Any]) -> Clock:
         """The clock of some of the rows, by number or by mask."""
         return self if self.zones is None else replace(self, zones=self.zones[rows])

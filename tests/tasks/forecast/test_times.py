@@ -120,6 +120,14 @@ def test_the_autumn_hour_comes_twice(fitted: Fitted, tmp_path: Path, frame: str)
         assert str(found.to_pandas()["ds"].dt.tz) == "Europe/Berlin"
 
 
+def test_several_offsets_in_a_file_are_said(fitted: Fitted) -> None:
+    ds = ["2024-10-27 01:00+02:00", "2024-10-27 02:00+02:00", "2024-10-27 02:00+01:00", "2024-10-27 03:00+01:00"]
+    model, table = fitted(columns(ds), 1)
+    found = predict(model, table)
+    assert str(found["ds"][0]) == "2024-10-27 04:00:00+01:00"
+    assert found.notes[0] == "ds has several zones (UTC+01:00, UTC+02:00): forecasts keep each series' last one"
+
+
 def test_the_spring_hour_is_no_gap(fitted: Fitted) -> None:
     pd = pytest.importorskip("pandas")
     ds = pd.date_range("2024-03-30 12:00", periods=24, freq="h", tz="Europe/Berlin")

@@ -90,6 +90,9 @@ class Table(Mapping[str, Column]):
         times, clock = read_times(self._columns["ds"], lambda row: self.where(row, "ds"))
         if clock.form in NUMBERS:
             self.notes = (f"the whole numbers in {self._theirs('ds')} are read as {NUMBERS[clock.form]}",)
+        if clock.offsets:
+            shown = ", ".join(clock.offsets)
+            self.notes = (f"{self._theirs('ds')} has several zones ({shown}): forecasts keep each series' last one",)
         unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
         rank = np.empty(unique.size, dtype=np.int64)
         rank[np.argsort(first, kind="stable")] = np.arange(unique.size)
