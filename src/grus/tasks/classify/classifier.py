@@ -16,7 +16,7 @@ from grus.tasks.classify.evaluate import evaluate
 from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.labels import as_array
 from grus.tasks.classify.metrics import accuracy
-from grus.tasks.classify.objects import IGNORED
+from grus.tasks.classify.objects import IGNORED, column_names, in_order
 from grus.tasks.classify.predict import predict_proba, task_of
 from grus.tasks.classify.prepare import find_labels
 from grus.tasks.classify.report import Report
@@ -46,6 +46,7 @@ class Classifier(Estimator):
     _estimator_type = "classifier"  # for scikit-learn before 1.6
 
     classes_: NDArray[Any]
+    feature_names_in_: NDArray[Any]  # of a frame with a series a row; as scikit-learn has it, no model file does
 
     def __init__(
         self,
@@ -78,7 +79,11 @@ class Classifier(Estimator):
         check_torch()
         from grus.tasks.classify.fit import fit
 
-        examples = as_examples(X, y)
+        examples, names = as_examples(X, y), column_names(X)
+        if hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        if len(names) > 1:
+            self.feature_names_in_ = np.array(names, dtype=object)
         self.model_ = fit(examples, self.settings, progress=progress).model
         self.classes_ = as_array(task_of(self.model_).values)
         return self
@@ -92,11 +97,14 @@ class Classifier(Estimator):
 
     def predict_proba(self, X: Any) -> NDArray[np.float64] | list[NDArray[np.float64]]:
         """The probabilities [N, classes], in the order of ``classes_``; or a list of [T, classes]."""
-        return predict_proba(self._model(), X)
+        return predict_proba(self._model(), self._ordered(X))
+
+    def _ordered(self, X: Any) -> Any:
+        return in_order(X, self.feature_names_in_.tolist()) if hasattr(self, "feature_names_in_") else X
 
     def score(self, X: Any, y: Any = None) -> float:
         """The share of sequences, or of steps where these have labels, whose class is predicted right."""
-        examples = as_examples(X, y)
+        examples = as_examples(self._ordered(X), y)
         if examples.labels is None:
             raise InputError("score needs the true labels y")
         truth = np.concatenate(find_labels(examples, task_of(self._model())))
@@ -107,7 +115,7 @@ class Classifier(Estimator):
 
     def evaluate(self, X: Any, y: Any = None, train: Examples | None = None) -> Report:
         """Accuracy, F1, log loss and calibration. See :func:`grus.tasks.classify.evaluate.evaluate`."""
-        return evaluate(self._model(), as_examples(X, y), train)
+        return evaluate(self._model(), as_examples(self._ordered(X), y), train)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Classifier:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.errors import InputError
+from grus.errors import InputError, note
 from grus.spec import Classify
 from grus.spec.labels import Kind, Label, kind_of, read_label
 
-__all__ = ["as_array", "finder", "is_missing", "kinds_of", "plain"]
+__all__ = ["as_array", "check_classes", "finder", "is_missing", "kinds_of", "plain"]
 
 
 def is_missing(value: object) -> bool:
@@ -52,6 +52,25 @@ def _plain(label: Any) -> Any:
     if isinstance(label, date) and not isinstance(label, datetime):
         return date(label.year, label.month, label.day)
     return label
+
+
+def check_classes(labels: Sequence[Label], classes: Sequence[Label]) -> None:
+    """Raise InputError where the labels are numbers to be predicted, not names of classes; a note where there are
+    almost as many classes as labels.
+    """
+    numbers = [v if type(v) is float else read_label("number", str(v)) for v in classes]
+    broken = [v for v in numbers if isinstance(v, float) and not v.is_integer()]
+    many = len(classes) > 20 or (len(classes) > 2 and 2 * len(classes) > len(labels))
+    if broken and many and None not in numbers:
+        raise InputError(
+            f"y has {len(classes):,} different numbers, such as {broken[0]}: Grus gives one of a few classes, not a "
+            "number; cut them into ranges, as np.digitize and pd.cut(…).astype(str) do"
+        )
+    if len(classes) > 20 and 2 * len(classes) > len(labels):
+        note(
+            f"there are {len(classes):,} classes for {len(labels):,} labels: few can be learned; is this the column of "
+            "labels?"
+        )
 
 
 def kinds_of(labels: Sequence[Label]) -> tuple[Kind, ...]:

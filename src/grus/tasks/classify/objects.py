@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.tasks.classify.labels import is_missing, plain
 
-__all__ = ["IGNORED", "LARGEST", "Examples", "channel_names", "from_objects"]
+__all__ = ["IGNORED", "LARGEST", "Examples", "channel_names", "column_names", "from_objects", "in_order"]
 
 SEVERAL = "Grus gives one label a sequence, or one a step: fit a Classifier for each label, of True and False"
 Kind: TypeAlias = Literal["text", "tokens", "series"]
@@ -57,9 +57,9 @@ class Examples:
 
 
 def from_objects(X: Any, y: Any = None) -> Examples:
-    """``X`` and ``y`` as examples; X may be examples already, or a sequence of str, of sequences of str (tokens), or of
-    arrays [T, C] or [T]; or an array [N, T, C] or [N, T] of numbers, NaN where missing. y has a label for each, or a
-    sequence of labels, one a step.
+    """``X`` and ``y`` as examples; X may be examples already, or a sequence of str, of sequences of str (tokens), of
+    arrays [T, C] or [T], or of frames, whose columns go by their names; or one column [N, 1] of str; or an array
+    [N, T, C] or [N, T] of numbers, NaN where missing. y has a label for each, or a sequence of labels, one a step.
 
     Raises InputError that names what is wrong: mixed kinds, unequal channels, infinities, labels that do not fit.
     """
@@ -67,13 +67,15 @@ def from_objects(X: Any, y: Any = None) -> Examples:
         if y is not None:
             raise InputError("y is given, but X has labels of its own")
         return X
+    X = _texts_of(X)
     values = _listed("X", X)
     if not values:
         raise InputError("X has no sequences")
     kind = _kind(next((value for value in values if not hasattr(value, "__len__") or len(value)), values[0]))
     if kind == "series":
-        examples = Examples(kind, _series(X, values))
-        examples = replace(examples, channels=channel_names(examples.inputs[0].shape[1]))
+        names = column_names(values[0])
+        examples = Examples(kind, _series(X, _by_name(values, names)))
+        examples = replace(examples, channels=names or channel_names(examples.inputs[0].shape[1]))
     else:
         inputs = [_text(kind, value, i) for i, value in enumerate(values)]
         examples = Examples(kind, inputs)
@@ -101,6 +103,65 @@ def _listed(name: str, given: Any) -> list[Any]:
     if isinstance(given, np.ndarray) and given.dtype.kind in "OUS":
         return list(given.tolist())
     return list(given)
+
+
+def _texts_of(X: Any) -> Any:
+    """One column of texts, [N, 1], as [N]; anything else as it is. Raises InputError for a frame of several columns
+    that are not all numbers.
+    """
+    if len(getattr(X, "shape", ())) != 2 or not X.shape[0]:
+        return X
+    columns = getattr(X, "columns", None)
+    if columns is None and getattr(X, "dtype", np.dtype(float)).kind not in "OU":
+        return X
+    values = as_numpy(X)
+    words = [isinstance(value, str) for value in values[0]]
+    if values.shape[1] == 1 and all(words):
+        return values[:, 0]
+    if columns is not None and (any(words) or "unique_id" in columns):
+        names = ", ".join(map(repr, columns))
+        raise InputError(
+            f"X is a table with the columns {names}, expected one column of texts, as in X[{str(columns[0])!r}], or a "
+            "series of numbers a row; grus.tasks.classify.read takes such a table from a file"
+        )
+    return X
+
+
+def column_names(frame: Any) -> tuple[str, ...]:
+    """The names of a frame's columns; () where it is none, or its columns are numbered."""
+    columns = list(getattr(frame, "columns", ()))
+    return tuple(columns) if all(isinstance(name, str) for name in columns) else ()
+
+
+def _by_name(frames: list[Any], names: tuple[str, ...]) -> list[Any]:
+    """The frames with their columns in the order of the first one's."""
+    if not names:
+        return frames
+    found = []
+    for index, frame in enumerate(frames):
+        own = column_names(frame)
+        if set(own) != set(names) or len(own) != len(names):
+            missing, more = [n for n in names if n not in own], [n for n in own if n not in names]
+            what = f"has no column {missing[0]!r}" if missing else f"has the column {(more or own)[0]!r}"
+            raise InputError(f"X[{index}] {what}, but X[0] has the columns {', '.join(map(repr, names))}")
+        found.append(as_numpy(frame[list(names)]))
+    return found
+
+
+def in_order(frame: Any, names: Sequence[str]) -> Any:
+    """A frame with a series a row, its columns, which are the steps, in the order of ``names``; another X as it is.
+
+    Raises InputError where a column is missing, or there is another.
+    """
+    own = column_names(frame)
+    if not own or tuple(names) == own:
+        return frame
+    for name in (*names, *own):
+        if name not in own or name not in names:
+            raise InputError(
+                f"X has {'no' if name not in own else 'the'} column {name!r}, but was fitted to {', '.join(names)}"
+            )
+    return frame[list(names)]
 
 
 def _kind(first: Any) -> Kind:

@@ -24,7 +24,7 @@ from grus.inputs.text import (
 )
 from grus.spec import Characters, Classify, Numeric, Series, Subwords, Words
 from grus.spec.task import Text
-from grus.tasks.classify.labels import finder, kinds_of
+from grus.tasks.classify.labels import check_classes, finder, kinds_of
 from grus.tasks.classify.objects import IGNORED, LARGEST, Examples, channel_names
 from grus.tasks.classify.settings import Settings
 from grus.tasks.columns import lone_surrogate
@@ -72,8 +72,8 @@ def classes_of(examples: Examples) -> list[Any]:
         )
     if not len(examples):
         raise InputError("the data have no sequences")
-    different = set(flat_labels(examples))
-    types = set(map(type, flat_labels(examples)))
+    labels = flat_labels(examples)
+    different, types = set(labels), set(map(type, labels))
     if bool in types and types & {int, float}:
         raise InputError("some labels are True or False and others numbers, and 1 is True: make them of one type")
     try:
@@ -85,6 +85,7 @@ def classes_of(examples: Examples) -> list[Any]:
         raise InputError(f"{only}: expected two classes at least")
     if len({str(c) for c in classes}) < len(classes):
         raise InputError("labels of different types have the same name, as 1 and '1' do: make them of one type")
+    check_classes(labels, classes)
     return classes
 
 
@@ -289,6 +290,9 @@ def _in_order(examples: Examples, input: Series) -> Examples:
     missing = [name for name in wanted if name not in given]
     if missing:
         raise InputError(f"the data have no column {missing[0]!r}, which the model reads; they have {', '.join(given)}")
+    more = [name for name in given if name not in wanted]
+    if more:
+        note(f"the data have the column {more[0]!r}, which the model does not read: it is left out")
     columns = [given.index(name) for name in wanted]
     return replace(examples, inputs=[values[:, columns] for values in examples.inputs], channels=wanted)
 
