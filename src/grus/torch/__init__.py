@@ -9,7 +9,7 @@ from __future__ import annotations
 try:
     from grus.torch import init
     from grus.torch.cell import GRUCell
-    from grus.torch.conversion import Conversion, convert
+    from grus.torch.conversion import Conversion, convert, revert
     from grus.torch.gru import GRU
     from grus.torch.recurrence import Gates
 except ModuleNotFoundError as error:
@@ -17,4 +17,4 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("grus.torch needs PyTorch: pip install 'grus[torch]'", name="torch") from None
 
-__all__ = ["GRU", "Conversion", "GRUCell", "Gates", "convert", "init"]
+__all__ = ["GRU", "Conversion", "GRUCell", "Gates", "convert", "init", "revert"]

@@ -1,4 +1,4 @@
-"""``convert``: every ``torch.nn.GRU`` and ``torch.nn.GRUCell`` of a model, replaced in place."""
+"""``convert``: every ``torch.nn.GRU`` and ``GRUCell`` of a model, replaced in place; ``revert``: the way back."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from grus.errors import InputError
 from grus.torch.cell import GRUCell
 from grus.torch.gru import GRU, OPTIONS
 
-__all__ = ["Conversion", "convert"]
+__all__ = ["Conversion", "convert", "revert"]
 
 _OURS: dict[type[nn.Module], type[GRU | GRUCell]] = {nn.GRU: GRU, nn.GRUCell: GRUCell}
 # what torch.nn.GRU keeps beside its options and parameters, of no use to grus.torch.GRU
 _PRIVATE = {"_flat_weights_names", "_all_weights", "_flat_weights", "_flat_weight_refs", "mode", "proj_size"}
+# and what ours keep, of no use to torch.nn's
+_OWN = {"_names", "_gains", "_shapes", "_beyond", "_ready", *OPTIONS}
+_NO_MATTER = {"save_gates"}  # of the results
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,60 @@ def convert(module: nn.Module) -> Conversion:
     return Conversion(new.get(module, module), converted, skipped)
 
 
+def revert(module: nn.Module) -> nn.Module:
+    """Put ``torch.nn.GRU`` and ``GRUCell`` in the place of ours in ``module``: the converse of :func:`convert`.
+
+    In place, with the very Parameters and all else that ``convert`` keeps; the state_dict has the same keys. Returns
+    the model: the one given, or, where that was itself a GRU, the one that takes its place.
+
+    Raises TypeError when ``module`` is no ``torch.nn.Module``, InputError, before anything is changed, when a module
+    has what ``torch.nn`` does not: its name and its options are told.
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module should be a torch.nn.Module, got {type(module).__name__}")
+    found = [slot for slot in _slots(module) if isinstance(slot[-1], GRU | GRUCell)]
+    reasons = [f"{name or 'the module itself'}: {why}" for name, *_, one in found if (why := _beyond_torch(one))]
+    if reasons:
+        raise InputError(f"grus.torch.revert: torch.nn cannot say {'; '.join(reasons)}. Nothing was changed")
+    new: dict[nn.Module, nn.Module] = {}
+    for _, parent, key, child in found:
+        if child not in new:
+            new[child] = _theirs(child)
+        if parent is not None:
+            parent._modules[key] = new[child]
+    return new.get(module, module)
+
+
+def _beyond_torch(module: nn.Module) -> str | None:
+    """What of ``module`` has no place in torch.nn, or None."""
+    ours = GRU if isinstance(module, GRU) else GRUCell
+    if type(module) is not ours and not (parametrize.is_parametrized(module) and type(module).__bases__ == (ours,)):
+        return f"{type(module).__name__}, a subclass of grus.torch.{ours.__name__}"
+    options = {name: getattr(module, name, usual) for name, usual in OPTIONS.items() if name not in _NO_MATTER}
+    return ", ".join(f"{name}={value}" for name, value in options.items() if value != OPTIONS[name]) or None
+
+
+def _theirs(module: nn.Module) -> nn.Module:
+    """A module of torch.nn's with all that ``module`` has."""
+    kind: type[nn.Module] = nn.GRU if isinstance(module, GRU) else nn.GRUCell
+    twin: Any = kind.__new__(kind)
+    twin.__dict__.update({name: value for name, value in vars(module).items() if name not in _OWN})
+    _take_class(twin, module)
+    if isinstance(module, GRU):
+        names = module._names
+        flat = [name for own in names for name in own]
+        twin.__dict__.update(mode="GRU", proj_size=0, _all_weights=names, _flat_weights_names=flat)
+        twin._init_flat_weights()
+    return twin  # type: ignore[no-any-return]
+
+
+def _take_class(twin: nn.Module, module: nn.Module) -> None:
+    """Where parametrize made the class of ``module``, with a property for each parametrized weight, make one such."""
+    if parametrize.is_parametrized(module):
+        members = {name: value for name, value in vars(type(module)).items() if name not in ("__module__", "__doc__")}
+        twin.__class__ = type(type(module).__name__, (type(twin),), members)
+
+
 def _slots(root: nn.Module) -> Iterator[tuple[str, nn.Module | None, str, nn.Module]]:
     """Every place where a module stands: its name, its parent and the key there, and the module."""
     yield "", None, "", root
@@ -118,7 +176,5 @@ def _twin(module: nn.Module, kind: type[nn.Module]) -> GRU | GRUCell:
     if isinstance(twin, GRU):
         twin.__dict__.update(OPTIONS)
     twin._prepare()
-    if type(module) is not kind:  # a class that parametrize made, with a property for each parametrized weight
-        members = {name: value for name, value in vars(type(module)).items() if name not in ("__module__", "__doc__")}
-        twin.__class__ = type(type(module).__name__, (ours,), members)
+    _take_class(twin, module)
     return twin  # type: ignore[no-any-return]

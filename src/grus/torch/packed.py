@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from grus.errors import InputError
+from grus.torch.recurrence import in_onnx_export
 
 __all__ = ["Packing", "packing"]
 
@@ -35,8 +36,10 @@ class Packing(NamedTuple):
 def packing(data: Tensor, batch_sizes: Tensor) -> Packing:
     """The packing of ``data`` [N, I].
 
-    Raises InputError where the sizes are not those of a PackedSequence of ``data``.
+    Raises InputError where the sizes are not those of a PackedSequence of ``data``, and on the way to ONNX.
     """
+    if in_onnx_export():
+        raise InputError("torch.onnx.export: a PackedSequence has its lengths in its shape: give x and lengths=")
     steps, total = len(batch_sizes), int(batch_sizes.sum())
     if steps == 0 or int(batch_sizes[-1]) < 1 or bool((batch_sizes.diff() > 0).any()):
         raise InputError(f"batch_sizes of a PackedSequence fall from step to step to 1 or more, got {batch_sizes}")

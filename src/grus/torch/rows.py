@@ -74,7 +74,7 @@ def _whole(lengths: Any) -> bool:
 
 
 def _has_values(tensor: Tensor) -> bool:
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or torch._C._are_functorch_transforms_active():
         return False
     return not tensor.is_meta and not isinstance(tensor, FakeTensor)
 

@@ -4,6 +4,7 @@
 |---|---|
 | of a module with one layer in one direction and no options, float32 on the CPU, weights packed before | ``short`` |
 | met by a compiler, exporter, tracer, dispatch mode, a transform of torch.func or a tensor's subclass | ``operators`` |
+| one of those in ``torch.onnx.export`` | ``exported`` |
 | of another dtype or device, or with forward-mode derivatives | ``plain`` |
 | any other: float32 on the CPU in eager code | ``eager`` |
 
@@ -32,7 +33,7 @@ from grus.torch.recurrence import eager, operators, packing, plain, projection
 from grus.torch.recurrence.types import Direction, Extras, Gates, Norms, Weights
 from grus.torch.recurrence.types import directions as directions_of
 
-__all__ = ["layer", "route"]
+__all__ = ["in_onnx_export", "layer", "route"]
 
 _NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # what a tensor has that Python code does not look into
 
@@ -70,6 +71,10 @@ def layer(
     if norms is not None:
         found = [_projected(one, norm, way) for one, norm in zip(found, norms, strict=True)]
     results: list[Tensor]
+    if way == "operators" and in_onnx_export():
+        from grus.torch.recurrence import exported  # and torch.onnx with it, which few need
+
+        return exported.layer(found)
     if way == "plain":
         y, h_n = plain.layer(found)
         results = plain.gates(found, y) if with_gates else []
@@ -98,6 +103,19 @@ def route(x: Tensor, h0: Tensor | None, U: Tensor) -> Literal["operators", "plai
     if any(type(tensor).__torch_dispatch__ is not _NO_DISPATCH for tensor in seen):
         return "operators"
     return "eager" if x.dtype == torch.float32 and x.device.type == "cpu" else "plain"
+
+
+def in_onnx_export() -> bool:
+    """Whether this call is written to an ONNX file."""
+    return (torch.compiler.is_exporting() or torch._C._is_tracing()) and _asked_torch()
+
+
+def _asked_torch() -> bool:
+    return torch.onnx.is_in_onnx_export()
+
+
+# what torch.compiler.assume_constant_result sets, without loading Dynamo, which takes the answer itself for False
+_asked_torch._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _projected(one: Direction, norm: Norms, way: str) -> Direction:
