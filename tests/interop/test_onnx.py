@@ -330,7 +330,7 @@ W, R = np.zeros((1, 12, 3), np.float32), np.zeros((1, 12, 4), np.float32)
         ),
         (lambda: changed(lambda *_: None, direction="up"), "has direction 'up'"),
         (lambda: changed(feed("x", 1)), "has W = 'x', which is no constant: an input, or computed"),
-        (lambda: changed(feed("W2", 1, W, "Identity")), "has W = 'spread_0', which is no constant"),
+        (lambda: changed(feed("x", 1, None, "Relu")), "which is no constant: an input, or computed by Relu 'spread_0'"),
         (lambda: changed(feed("", 1)), "'gru_0' lacks W or R"),
         (lambda: changed(feed("x", 3)), "has B = 'x', which is no constant"),
         (lambda: changed(feed("W2", 1, W[:, :9])), r"has W \(1, 9, 3\) and R \(1, 12, 4\), expected \(1, 12, I\) and"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.model import Model
-from grus.spec import GRU, Spec
+from grus.spec import GRU, Pool, Spec
 from grus.spec.blocks import gru_parameters
 from grus.spec.chains import walk
 from grus.spec.limits import LIMITS, refuse
@@ -67,8 +67,10 @@ def float32(name: str, value: object) -> Array:
     return exact
 
 
-def model_of(layers: Iterable[Layer]) -> Model:
+def model_of(layers: Iterable[Layer], ends: bool = False) -> Model:
     """The Model of layers in order; neighbours that are alike become the layers of one GRU block.
+
+    With ``ends`` the last layer's two directions each give their last state: a Pool follows.
 
     Raises InputError where a layer does not take what the one before it gives.
     """
@@ -91,7 +93,8 @@ def model_of(layers: Iterable[Layer]) -> Model:
                 arrays[f"{index}.{key}{suffix}"] = float32(key, getattr(weights, key))
     if not blocks:
         raise InputError("there are no layers, expected at least one")
-    return Model(Spec(tuple(blocks)), arrays)
+    pool = [Pool(blocks[-1].output_size, "ends")] if ends else []
+    return Model(Spec((*blocks, *pool)), arrays)
 
 
 def layers_of(model: Model, block: str | None = None) -> list[Layer]:

@@ -18,7 +18,9 @@ import numpy as np
 
 from grus.errors import InputError
 from grus.interop.layers import Array, Layer, layers_of, model_of
-from grus.interop.onnx_graph import GraphNode, chain, gru_nodes, others
+from grus.interop.onnx_chain import chain, gives_ends, others
+from grus.interop.onnx_graph import GraphNode, gru_nodes
+from grus.interop.onnx_values import External
 from grus.model import Model
 from grus.weights import from_convention, to_convention
 
@@ -60,9 +62,12 @@ def load(source: Any, nodes: str | Sequence[str] | None = None) -> Model:
         if not all(isinstance(node, Node) for node in source):
             raise InputError("source is a list, expected every item to be a Node")
         return model_of(map(_layer, source))
-    proto = _parsed(source)
-    read, left = [], 4 * proto.ByteSize() + _ROOM  # one tensor may be the weights of many nodes
-    taken = chain(gru_nodes(proto), nodes)
+    return _load(_parsed(source), nodes, External())
+
+
+def _load(proto: Any, nodes: str | Sequence[str] | None, external: External) -> Model:
+    read, left = [], 4 * (proto.ByteSize() + external.bytes_of(proto.graph)) + _ROOM  # one tensor may be many nodes'
+    taken = chain(gru_nodes(proto, external), nodes)
     if nodes is None and (around := others(proto, taken)):
         more = f" and {len(around) - 4} more" if len(around) > 4 else ""
         raise InputError(
@@ -75,7 +80,7 @@ def load(source: Any, nodes: str | Sequence[str] | None = None) -> Model:
         left -= read[-1].W.nbytes + read[-1].R.nbytes
         if left < 0:
             raise InputError("the GRU nodes have many times the weights that are in the file, some of them shared")
-    return model_of(map(_layer, read))
+    return model_of(map(_layer, read), ends=nodes is None and gives_ends(proto, taken))
 
 
 def save(model: Model, *, block: str | None = None) -> list[Node]:
@@ -95,7 +100,7 @@ def load_file(path: str | os.PathLike[str], nodes: str | Sequence[str] | None = 
     try:
         if os.path.getsize(path) > _MOST_BYTES:
             raise InputError(f"has {os.path.getsize(path):,} bytes, and no ONNX file is larger than {_MOST_BYTES:,}")
-        return load(Path(path).read_bytes(), nodes)
+        return _load(_parsed(Path(path).read_bytes()), nodes, External(Path(path).parent))
     except InputError as error:
         raise InputError(f"{name!r}: {error}", *error.parameters) from None
 
