@@ -269,7 +269,11 @@ def test_weights_of_c_from_another_folder(say: Say, tmp_path: Path) -> None:
         ("export m --to torch -o x.safetensors --block 7", ["--block is '7'", "'0'"]),
         ("import text.csv -o x", ["cannot read '.csv', expected .safetensors, .keras or .onnx"]),
         ("import x.pt -o x", ["'x.pt' is a pickle, which may run code"]),
-        ("import x.h5 -o x", ["'x.h5' is Keras' former format"]),
+        ("import x.h5 --nodes a -o x", ["--nodes is for .onnx files, and 'x.h5' is none"]),
+        (
+            "import t.safetensors --layers a -o x",
+            ["--layers is for .keras files, or .h5 files, or .hdf5 files, and 't.saf"],
+        ),
         ("import none.onnx -o x", ["no file 'none.onnx'"]),
         ("import none.onnx -o x --prefix a", ["--prefix is for .safetensors files"]),
         ("import none.onnx -o x --reset-before", ["--reset-before is for .safetensors files"]),

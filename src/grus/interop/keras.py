@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from grus.errors import InputError
 from grus.files import write_whole
-from grus.interop.keras_file import read_layers, to_bytes
-from grus.interop.keras_layers import check_reset, is_gru, layer_of, planned, stored, weights_of
+from grus.interop.keras_file import gives_ends, layers_of_step, read_layers, to_bytes
+from grus.interop.keras_graph import CONTAINERS, chosen, steps
+from grus.interop.keras_h5 import read_h5
+from grus.interop.keras_layers import check_reset, is_gru, stored, weights_of
 from grus.interop.layers import Array, Layer, float32, layers_of, model_of
 from grus.model import Model
+from grus.spec import GRU, Pool, Spec
 from grus.weights import GRUWeights
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 __all__ = ["load", "load_file", "save", "save_file"]
 
@@ -45,7 +50,7 @@ def load(source: object, *, reset_after: bool | None = None, bidirectional: bool
     if any(hasattr(item, "get_config") for item in given):
         if reset_after is not None or bidirectional is not None:
             raise InputError("reset_after and bidirectional are read from the Keras layers: expected None")
-        return model_of(_of_objects(given))
+        return _of_objects(given)
     return model_of(_of_arrays([float32(f"array {i}", a) for i, a in enumerate(given)], reset_after, bidirectional))
 
 
@@ -57,19 +62,38 @@ def save(model: Model, *, block: str | None = None) -> list[Array]:
     With the reset before the product Keras has one bias where Grus has two: their sum, rounded to float32.
     Raises InputError for a model with other blocks where none is named.
     """
-    return [array for layer in layers_of(model, block) for w in layer.directions for array in stored(w, layer.bias)]
+    return [
+        array
+        for layer in layers_of(_without_ends(model, block), block)
+        for w in layer.directions
+        for array in stored(w, layer.bias)
+    ]
 
 
-def load_file(path: str | os.PathLike[str]) -> Model:
-    """:func:`load` from the .keras file of a Sequential of such layers. Nothing in the file is ever executed.
+def load_file(
+    path: str | os.PathLike[str], layers: str | Sequence[str] | None = None, *, reset_after: bool | None = None
+) -> Model:
+    """:func:`load` from a file of a Sequential or functional model of such layers: .keras, .h5 of a whole model, or
+    .weights.h5. Nothing in the file is ever executed.
 
+    ``layers`` names the GRU layers to take, in order, each of which takes the output of the one before; those of an
+    inner model as "model/layer". A Bidirectional that does not return sequences is followed by a Pool of its ends, so
+    that the last step is what Keras gives. Weights alone (.weights.h5) do not say this: they are taken to return
+    sequences, and where they have no bias, ``reset_after`` has to be given.
     Raises FileNotFoundError, or InputError as :func:`load` does, for a file that is damaged or of another kind, and
     without the package ``h5py``.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {os.fspath(path)!r}")
+    names = [layers] if isinstance(layers, str) else layers
     try:
-        return model_of(read_layers(path))
+        with Path(path).open("rb") as file:
+            begin = file.read(len(_HDF5))
+        if begin == _HDF5:
+            return model_of(*read_h5(path, names, reset_after))
+        if reset_after is not None:
+            raise InputError("reset_after is read from the file's configuration: expected None", "reset_after")
+        return model_of(*read_layers(path, names))
     except InputError as error:
         raise InputError(f"{os.fspath(path)!r}: {error}", *error.parameters) from None
 
@@ -79,8 +103,18 @@ def save_file(model: Model, path: str | os.PathLike[str], *, block: str | None =
 
     The file is written whole or not at all. Raises InputError as :func:`save` does, and without the package ``h5py``.
     """
-    layers = layers_of(model, block)
-    write_whole(path, to_bytes(layers, list(save(model, block=block))))
+    plain = _without_ends(model, block)
+    layers = layers_of(plain, block)
+    write_whole(path, to_bytes(layers, list(save(plain, block=block)), plain is not model))
+
+
+def _without_ends(model: Model, block: str | None) -> Model:
+    """The model without the Pool that :func:`load` puts behind a Bidirectional that returns its last states."""
+    match model.spec.blocks if isinstance(model, Model) and block is None else ():
+        case (*blocks, GRU(bidirectional=True) as last, Pool(function="ends")):
+            return Model(Spec((*blocks, last)), model.arrays)
+        case _:
+            return model
 
 
 def _of_arrays(arrays: Sequence[Array], reset_after: bool | None, bidirectional: bool | None) -> list[Layer]:
@@ -128,12 +162,26 @@ def _bidirectional(directions: Sequence[GRUWeights]) -> bool:
     return two
 
 
-def _of_objects(items: Sequence[Any]) -> list[Layer]:
+def _of_objects(items: Sequence[Any]) -> Model:
     layers: list[Layer] = []
+    ends = False
     for item in items:
         if not hasattr(item, "get_config"):
             raise InputError(f"the list holds a {type(item).__name__} beside Keras layers, expected one kind")
-        arrays = iter(item.get_weights())
-        plan = planned(type(item).__name__, item.get_config())
-        layers += [layer_of(cells, [list(itertools.islice(arrays, c.arrays)) for c in cells]) for cells in plan]
-    return layers
+        taken = chosen(steps(type(item).__name__, item.get_config()), None)
+        objects = dict(_by_path(item, ""))
+        for step in taken:
+            layers += layers_of_step(step, objects[step.path].get_weights())
+        ends = gives_ends(taken, layers) if taken else ends
+    return model_of(layers, ends)
+
+
+def _by_path(item: Any, within: str) -> Iterator[tuple[str, Any]]:
+    if type(item).__name__ not in CONTAINERS:
+        yield item.name, item
+        return
+    for layer in item.layers:
+        if type(layer).__name__ in CONTAINERS:
+            yield from _by_path(layer, f"{within}{layer.name}/")
+        else:
+            yield within + layer.name, layer

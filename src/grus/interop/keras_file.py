@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from grus.errors import InputError
-from grus.interop.keras_layers import Cell, layer_of, planned
+from grus.interop.keras_graph import Step, chosen, steps
+from grus.interop.keras_layers import layer_of, planned
 from grus.interop.layers import Array, Layer
 
-__all__ = ["read_layers", "to_bytes"]
+__all__ = ["DAMAGED", "Arrays", "gives_ends", "layers_of_step", "member", "open_h5py", "read_layers", "to_bytes"]
 
 _CONFIG, _ARRAYS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
 _MOST_CONFIG = 1 << 24  # bytes
 # what zipfile, json, h5py and a configuration of another shape raise
-_DAMAGED = (
+DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError),
     *(ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RuntimeError),
 )
 
 
-def read_layers(path: str | os.PathLike[str]) -> Iterator[Layer]:
-    """The layers in a file. Raises InputError where it is not what Keras writes of GRU layers alone."""
-    h5py = _h5py()
+def read_layers(path: str | os.PathLike[str], names: Sequence[str] | None) -> tuple[list[Layer], bool]:
+    """The layers in a file, and whether the last one's directions each give their last state.
+
+    Raises InputError where it is not what Keras writes of GRU layers alone, and none of them are named.
+    """
+    h5py = open_h5py()
     try:
         with zipfile.ZipFile(path) as archive:
             for name in (_CONFIG, _ARRAYS):  # nothing that is read may unpack to more than the file is
@@ -35,50 +40,79 @@ def read_layers(path: str | os.PathLike[str]) -> Iterator[Layer]:
                 if size > (most if name == _ARRAYS else _MOST_CONFIG):
                     raise InputError(f"{name} in it says that it has {size:,} bytes, which is too many")
             config = json.loads(archive.read(_CONFIG))
+            taken = chosen(steps(config["class_name"], config["config"]), names)
             with h5py.File(io.BytesIO(archive.read(_ARRAYS)), "r") as file:
-                left = archive.getinfo(_ARRAYS).file_size  # several names may stand for the same numbers
-                for cells in planned(config["class_name"], config["config"]):
-                    arrays = [_arrays(h5py, file, cell) for cell in cells]
-                    left -= sum(array.nbytes for each in arrays for array in each)
-                    if left < 0:
-                        raise InputError("its layers have more numbers than the file")
-                    yield layer_of(cells, arrays)
+                reader = Arrays(h5py, file, archive.getinfo(_ARRAYS).file_size)
+                layers = [
+                    layer_of(cells, [reader.read(*(f"{cell.group}/{i}" for i in range(cell.arrays))) for cell in cells])
+                    for step in taken
+                    for cells in planned(step.kind, step.config, step.group)
+                ]
     except InputError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InputError(f"this is not a .keras file, or is damaged: {error}") from None
+    return layers, gives_ends(taken, layers)
 
 
-def _arrays(h5py: Any, file: Any, cell: Cell) -> list[Any]:
-    group = file
-    for part in cell.group.split("/"):
-        group = _member(h5py, group, part, h5py.Group)
-    arrays = []
-    for index in range(cell.arrays):
-        dataset = _member(h5py, group, str(index), h5py.Dataset)
+def gives_ends(taken: Sequence[Step], layers: Sequence[Layer]) -> bool:
+    return bool(layers) and len(layers[-1].directions) == 2 and not taken[-1].sequences
+
+
+def layers_of_step(step: Step, arrays: Iterable[Any]) -> list[Layer]:
+    """The layers of one step by all its arrays, in their order."""
+    left = iter(arrays)
+    plan = planned(step.kind, step.config, step.group)
+    return [layer_of(cells, [list(itertools.islice(left, cell.arrays)) for cell in cells]) for cells in plan]
+
+
+class Arrays:
+    """The datasets of an open file; all that is read has no more numbers than the file has bytes."""
+
+    def __init__(self, h5py: Any, file: Any, size: int) -> None:
+        self.h5py, self.file, self.left = h5py, file, size
+
+    def read(self, *names: str) -> list[Any]:
+        found = [self._one(name) for name in names]
+        self.left -= sum(array.nbytes for array in found)  # several names may stand for the same numbers
+        if self.left < 0:
+            raise InputError("its layers have more numbers than the file")
+        return found
+
+    def _one(self, name: str) -> Any:
+        *groups, last = name.split("/")
+        dataset = member(self.h5py, self.group("/".join(groups)), last, self.h5py.Dataset)
         if dataset.external or dataset.is_virtual:
             raise InputError(f"{dataset.name} in it has its numbers in another file")
         stored, needed = dataset.id.get_storage_size(), dataset.dtype.itemsize * dataset.size
         if needed > stored:  # Keras does not compress
             raise InputError(f"{dataset.name} in it has {needed:,} bytes, but holds {stored:,}")
-        arrays.append(dataset[()])
-    return arrays
+        return dataset[()]
+
+    def group(self, name: str) -> Any:
+        group = self.file
+        for part in name.split("/"):
+            group = member(self.h5py, group, part, self.h5py.Group)
+        return group
 
 
-def _member(h5py: Any, group: Any, name: str, kind: Any) -> Any:
+def member(h5py: Any, group: Any, name: str, kind: Any) -> Any:
     """One member that lies in the file itself: links may lead anywhere."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink) or not isinstance(group[name], kind):
         raise InputError(f"{group.name.rstrip('/')}/{name} in it is missing or a link")
     return group[name]
 
 
-def to_bytes(layers: Sequence[Layer], arrays: Sequence[Array]) -> bytes:
-    """A file of these layers, ``arrays`` being all of theirs in order. Equal layers make equal files, byte for byte."""
-    h5py = _h5py()
+def to_bytes(layers: Sequence[Layer], arrays: Sequence[Array], ends: bool = False) -> bytes:
+    """A file of these layers, ``arrays`` being all of theirs in order. Equal layers make equal files, byte for byte.
+
+    With ``ends`` the last one gives its last step alone.
+    """
+    h5py = open_h5py()
     first = layers[0].block
     shape = {"name": "input", "batch_shape": [None, None, first.input_size], "dtype": "float32"}
     members = [{"module": "keras.layers", "class_name": "InputLayer", "config": shape, "registered_name": None}]
-    members += [_configured(layer, f"gru_{i}") for i, layer in enumerate(layers)]
+    members += [_configured(layer, f"gru_{i}", not ends or i < len(layers) - 1) for i, layer in enumerate(layers)]
     config = {
         "module": "keras",
         "class_name": "Sequential",
@@ -87,8 +121,8 @@ def to_bytes(layers: Sequence[Layer], arrays: Sequence[Array]) -> bytes:
     }
     weights, left = io.BytesIO(), iter(arrays)
     with h5py.File(weights, "w") as file:
-        for cells in planned("Sequential", config["config"]):  # type: ignore[arg-type]
-            for cell in cells:
+        for step in steps("Sequential", config["config"])[0]:
+            for cell in next(planned(step.kind, step.config, step.group)):
                 for index in range(cell.arrays):
                     file.create_dataset(f"{cell.group}/{index}", data=next(left))
     data = io.BytesIO()
@@ -99,7 +133,7 @@ def to_bytes(layers: Sequence[Layer], arrays: Sequence[Array]) -> bytes:
     return data.getvalue()
 
 
-def _configured(layer: Layer, name: str) -> dict[str, Any]:
+def _configured(layer: Layer, name: str, sequences: bool) -> dict[str, Any]:
     block = layer.block
 
     def gru(name: str, go_backwards: bool) -> dict[str, Any]:
@@ -111,7 +145,7 @@ def _configured(layer: Layer, name: str) -> dict[str, Any]:
             "recurrent_activation": "sigmoid",
             "use_bias": block.bias,
             "reset_after": block.reset_after,
-            "return_sequences": True,
+            "return_sequences": sequences,
             "go_backwards": go_backwards,
         }
         return {"module": "keras.layers", "class_name": "GRU", "config": options, "registered_name": None}
@@ -123,7 +157,8 @@ def _configured(layer: Layer, name: str) -> dict[str, Any]:
     return {"module": "keras.layers", "class_name": "Bidirectional", "config": options, "registered_name": None}
 
 
-def _h5py() -> Any:
+def open_h5py() -> Any:
+    """The package, or InputError with the command that installs it."""
     try:
         import h5py  # type: ignore[import-untyped]
     except ModuleNotFoundError:

@@ -13,7 +13,7 @@ from grus.errors import InputError
 from grus.interop.layers import Array, Layer, float32
 from grus.weights import GRUWeights, from_convention, to_convention
 
-__all__ = ["Cell", "check_reset", "is_gru", "layer_of", "planned", "stored", "weights_of"]
+__all__ = ["Cell", "check_reset", "is_gru", "layer_of", "places", "planned", "stored", "weights_of"]
 
 _OPTIONS = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": False}
 
@@ -27,7 +27,7 @@ class Cell(NamedTuple):
     @property
     def arrays(self) -> int:
         """How many arrays it has."""
-        return 3 if self.options["use_bias"] else 2
+        return 3 if self.options.get("use_bias", True) else 2
 
 
 def stored(weights: GRUWeights, bias: bool) -> Iterator[Array]:
@@ -82,8 +82,9 @@ def layer_of(cells: Sequence[Cell], arrays: Iterable[Sequence[Any]]) -> Layer:
         if len(part) != cell.arrays or not is_gru([a.shape for a in part]):
             shapes = [a.shape for a in part]
             raise InputError(f"{name} has arrays of shapes {shapes}, which is no GRU: is the layer built?")
-        directions.append(weights_of(part, check_reset(part, options["reset_after"])))
-    return Layer(tuple(directions), bool(cells[0].options["use_bias"]))
+        after = options.get("reset_after", part[-1].ndim == 2 and len(part) == 3)  # Keras before 2.2 had no choice
+        directions.append(weights_of(part, check_reset(part, after)))
+    return Layer(tuple(directions), cells[0].arrays == 3)
 
 
 def planned(kind: str, config: Mapping[str, Any], group: str = "") -> Iterator[tuple[Cell, ...]]:
@@ -93,14 +94,11 @@ def planned(kind: str, config: Mapping[str, Any], group: str = "") -> Iterator[t
     """
     name = config.get("name", kind)
     match kind:
-        case "InputLayer" | "Dropout" | "SpatialDropout1D":  # which do nothing to a trained model
-            return
-        case "Sequential":
-            yield from _members([m for m in config["layers"] if m["class_name"] != "InputLayer"], group + "layers/")
         case "Bidirectional":
             _check(name, config, {"merge_mode": "concat"})
-            forward, backward = config["layer"], config["backward_layer"]
-            turned = backward["config"] | {"go_backwards": not backward["config"]["go_backwards"]}
+            forward = config["layer"]
+            backward = config.get("backward_layer") or _turned(forward)  # Keras 2 leaves out what it made itself
+            turned = _turned(backward)["config"]
             halves = [
                 *planned(forward["class_name"], forward["config"], group + "forward_layer/"),
                 *planned(backward["class_name"], turned, group + "backward_layer/"),
@@ -112,23 +110,27 @@ def planned(kind: str, config: Mapping[str, Any], group: str = "") -> Iterator[t
             _check(name, config, {"go_backwards": False})
             yield from planned(config["cell"]["class_name"], config["cell"]["config"], group + "cell/")
         case "StackedRNNCells":
-            yield from _members(config["cells"], group + "cells/")
+            for place, cell in zip(places(config["cells"]), config["cells"], strict=True):
+                yield from planned(cell["class_name"], cell["config"], f"{group}cells/{place}/")
         case "GRU" | "GRUCell":
             _check(name, config, _OPTIONS)
             yield (Cell(config, group + ("cell/vars" if kind == "GRU" else "vars")),)
         case _:
-            raise InputError(f"{name} is a {kind}, expected GRU layers alone: load(model.layers[i]) takes one of many")
+            raise InputError(f"{name} is a {kind}, expected a GRU layer")
 
 
-def _members(members: Sequence[Mapping[str, Any]], group: str) -> Iterator[tuple[Cell, ...]]:
-    """Of a container. In a file the members are called by their class: gru, gru_1, bidirectional, …"""
+def _turned(layer: Mapping[str, Any]) -> dict[str, Any]:
+    config = layer["config"]
+    return {**layer, "config": config | {"go_backwards": not config.get("go_backwards", False)}}
+
+
+def places(members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How a file of Keras calls the members of a container, by their class: gru, gru_1, bidirectional, …"""
     seen: Counter[str] = Counter()
     for member in members:
-        kind = member["class_name"]
-        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", kind).lower()
-        place = f"{snake}_{seen[snake]}" if seen[snake] else snake
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", member["class_name"]).lower()
+        yield f"{snake}_{seen[snake]}" if seen[snake] else snake
         seen[snake] += 1
-        yield from planned(kind, member["config"], f"{group}{place}/")
 
 
 def _check(name: str, config: Mapping[str, Any], expected: Mapping[str, object]) -> None:
