@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.tasks import columns
 from grus.tasks.classify.labels import is_missing, plain
-from grus.tasks.classify.npz import read_npz
-from grus.tasks.classify.objects import IGNORED, LARGEST, Examples
+from grus.tasks.classify.npz import read_array, read_npz
+from grus.tasks.classify.objects import IGNORED, LARGEST, Examples, from_objects
+from grus.tasks.classify.plain_files import CONLL, parse_conll, parse_ucr
 from grus.tasks.classify.ts import read_ts
 from grus.tasks.options import Options, option
 from grus.tasks.times import parse_times
@@ -51,7 +52,8 @@ def read(
 
     A table (CSV, Parquet, or JSON lines) with a column of texts has a text a row; one with a column of tokens and one
     with neither has a step a row, in order of time where it has a column of times. A folder has a folder of .txt files
-    for each class, or such files without classes. .ts: the UCR and UEA archive; .npz: NumPy.
+    for each class, or such files without classes. .ts, and .tsv and .txt without a header: the UCR and UEA archive;
+    .npz and .npy: NumPy. .conll, .conllu, .iob, .bio and text files that look so: a word and its label a line.
 
     labels: "sequence" or "step", or "auto": of a series "step" where they differ within it. encoding: of text files.
     Raises FileNotFoundError, or InputError that names the file, the line and what was expected.
@@ -82,10 +84,20 @@ def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str
             return read_ts(path, encoding)
         case ".npz":
             return read_npz(path)
-        case ".txt":
-            raise InputError(f"{os.fspath(path)} is one text: expected a table, or a folder of texts for each class")
+        case ".npy":
+            return from_objects(read_array(path))
+        case ".arff":
+            raise InputError(f"{os.fspath(path)} is ARFF, expected the archive's .ts or .tsv file of the same series")
+        case suffix if suffix in (*CONLL, ".txt", ".tsv"):
+            text = columns.read_text(path, encoding)
+            known = None if suffix in CONLL else parse_ucr(text, os.fspath(path))
+            known = known or parse_conll(text, os.fspath(path), sure=suffix in CONLL)
+            if known is not None:
+                return known
         case _:
             pass  # a table
+    if place.suffix.lower() == ".txt":
+        raise InputError(f"{os.fspath(path)} is one text: expected a table, or a folder of texts for each class")
     found, lines = columns.read(path, expected=f"{names.text},{names.label}", encoding=encoding)
     table = _Table(os.fspath(path), found, lines)
     if not table.rows:
@@ -103,7 +115,7 @@ def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str
         return _long_series(table, names, labels)
     raise InputError(
         f"{table.name} has neither a column {names.text!r} (--text-col) nor {names.id!r} (--id-col); it has "
-        f"{', '.join(map(repr, found))}"
+        f"{', '.join(map(repr, found))}; a table with a series a row is read as .tsv without a header, its label first"
     )
 
 

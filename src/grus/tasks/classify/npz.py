@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.tasks.classify.objects import Examples, from_objects
 
-__all__ = ["read_npz"]
+__all__ = ["read_array", "read_npz"]
 
 
 def read_npz(path: str | os.PathLike[str]) -> Examples:
@@ -42,6 +42,18 @@ def read_npz(path: str | os.PathLike[str]) -> Examples:
         return _series(X, y) if lengths is None else _unequal(X, y, lengths)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The numbers of an .npy file, series without labels. Raises InputError for any other file."""
+    name = os.fspath(path)
+    try:
+        found: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError, SyntaxError):
+        raise InputError(f"{name} is not an .npy file of numbers, or is damaged") from None
+    if found.dtype.kind not in "biuf" or found.ndim not in (2, 3):
+        raise InputError(f"{name} holds {found.dtype}{found.shape}, expected numbers (N, T, C) or (N, T)")
+    return found
 
 
 def _series(X: NDArray[Any], y: NDArray[Any] | None) -> Examples:
