@@ -203,3 +203,44 @@ def test_a_text_of_another_day_is_not_resumed(
     data.write_bytes((folder / "two.txt").read_bytes())
     assert main([*command, "--resume"]) == 2
     assert "the data are not the same" in capsys.readouterr().err
+
+
+def test_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names, target = tmp_path / "names.txt", tmp_path / "names.safetensors"
+    names.write_text("Anna\nBen\n\nClara\n" * 60)
+    command = ["language", "fit", str(names), "--lines", "-o", str(target), *SMALL, "--steps", "150"]
+    assert main(command) == 0
+    out, errors = capsys.readouterr()
+    assert "note: 60 of 240 texts are empty and left out\n" in errors
+    assert "texts held out:" in out
+    assert main(["language", "generate", str(target), "--prompt", "Cl", "--temperature", "0"]) == 0
+    assert capsys.readouterr().out == "Clara\n"
+    assert main(["language", "evaluate", str(target), str(names), "--train", str(names)]) == 0
+    assert "note: the end of each of the 180 texts counts as a character" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [(r"a\nb", "a\nb"), (r"\t\r", "\t\r"), (r"C:\\new", r"C:\new"), (r"\d \\\\", r"\d \\"), ("\\", "\\")],
+)
+def test_escapes(given: str, text: str) -> None:
+    from grus.cli.shared import escaped
+
+    assert escaped(given) == text
+
+
+def test_line_ends_and_several_stops(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from grus.tasks.language import LanguageModel
+
+    model = str(folder / "model.safetensors")
+    command = ["language", "generate", model, "--prompt", r".\nKr", "--stop", r"\n", "--stop", "z", "--seed", "5"]
+    assert main([*command, "--length", "60"]) == 0
+    expected = "".join(LanguageModel.load(model).generate(".\nKr", 60, seed=5, stop=["\n", "z"]))
+    assert capsys.readouterr().out == f".\nKr{expected}\n"
+
+
+def test_a_prompt_that_begins_with_a_hyphen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(folder / "model.safetensors")
+    assert main(["language", "generate", model, "--prompt", "-x"]) == 2
+    assert "one that begins with a hyphen is given as --prompt=-…" in capsys.readouterr().err
+    assert main(["language", "generate", model, "--prompt=-x", "--length", "1"]) == 0

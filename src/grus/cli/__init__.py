@@ -36,6 +36,9 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are the same one line as all others."""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):
+            option = message.removeprefix("argument ").split(":")[0].split("/")[-1]
+            message += f"; one that begins with a hyphen is given as {option}=-…"
         raise InputError(f"{message} (see {self.prog} --help)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = [
     "add_threads",
     "count",
     "data",
+    "escaped",
     "floats",
     "names",
     "natural",
@@ -67,6 +69,11 @@ def add_encoding(parser: Any) -> None:
 def data(text: str) -> Path:
     """A file to read; ``-`` is the standard input."""
     return Path(STDIN if text == "-" else text)
+
+
+def escaped(text: str) -> str:
+    r"""A text in which \n, \t, \r and \\ are a line end, a tab, a return and a backslash; another backslash is one."""
+    return re.sub(r"\\([ntr\\])", lambda found: {"n": "\n", "t": "\t", "r": "\r"}.get(found[1], "\\"), text)
 
 
 def natural(text: str, least: int = 0) -> int:

@@ -12,6 +12,7 @@ from grus.spec.labels import KINDS, Kind, Label, read_label
 
 __all__ = [
     "TASKS",
+    "UNKNOWN",
     "Categorical",
     "Characters",
     "Classify",
@@ -28,6 +29,7 @@ __all__ = [
     "Words",
 ]
 
+UNKNOWN = "\ufffd"  # the character that stands for one that is not listed, where id 0 is the end of a text
 MAX_SEASON = 10_000  # steps in a cycle
 
 
@@ -280,12 +282,19 @@ class Classify:
 
 @dataclass(frozen=True)
 class Language:
-    """A language model: step t reads the token before and gives the logits of token t. A text begins with id 0."""
+    """A language model: step t reads the token before and gives the logits of token t. A text begins with id 0.
+
+    ends: the token after a text's last is id 0 too; of Characters U+FFFD then stands for one that is not listed.
+    """
 
     input: Characters | Subwords
+    ends: bool = field(default=False, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
         check(self, "input", isinstance(self.input, (Characters, Subwords)), "Characters or Subwords")
+        check_flags(self, "ends")
+        lacks = self.ends and isinstance(self.input, Characters) and UNKNOWN not in self.input.vocabulary
+        check(self, "input", not lacks, f"{UNKNOWN!r} in the vocabulary, where texts have ends")
 
     @property
     def facts(self) -> TaskFacts:

@@ -109,9 +109,9 @@ def cut(text: str, size: int) -> Iterator[str]:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_stop(size: int) -> None:
-    assert "".join(_until("END", cut("EN ENENEND, never", size))) == "EN ENEN"
-    assert "".join(_until("END", cut("ENEN", size))) == "ENEN"
-    assert "".join(_until("END", cut("END", size))) == ""
+    assert "".join(_until(("END",), cut("EN ENENEND, never", size))) == "EN ENEN"
+    assert "".join(_until(("END",), cut("ENEN", size))) == "ENEN"
+    assert "".join(_until(("END",), cut("END", size))) == ""
 
 
 def test_stop_in_a_model(characters: LanguageModel) -> None:

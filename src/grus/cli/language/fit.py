@@ -19,6 +19,7 @@ NO_MODEL = (".txt", ".json", ".jsonl", ".csv", ".md")  # endings that say a file
 EPILOG = """\
 examples:
   grus language fit plays.txt poems.txt -o model.safetensors --epochs 20 --hidden-size 256 --dropout 0.2
+  grus language fit names.txt -o model.safetensors --lines
   grus language fit news.txt -o model.safetensors --tokens subwords --vocabulary-size 8000
 
 The last 5 % of the text are held out, and evaluated at the end. After Ctrl-C the same command with --resume goes on.
@@ -36,9 +37,9 @@ def add(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     chosen = settings.settings(options, Settings)
     files = fitting.Files(options, options.data, NO_MODEL)
-    from grus.tasks.language.corpus import as_text, split
+    from grus.tasks.language.corpus import as_corpus, count, split
 
-    text = as_text(options.data, options.encoding)
+    text = as_corpus(options.data, options.encoding, lines=chosen.lines)
     fitting.use_torch(options.threads)
     from grus.tasks.language.evaluate import evaluate, task_of
     from grus.tasks.language.fit import fit
@@ -47,10 +48,11 @@ def run(options: argparse.Namespace) -> int:
 
     def told(fitted: Fitted, took: str) -> str:
         size = len(task_of(fitted.model).input.vocabulary)
-        return f"{size:,} {options.tokens}, trained on {len(parts.train):,} characters in {took}"
+        return f"{size:,} {options.tokens}, trained on {count(parts.train):,} characters in {took}"
 
     fitted = fitting.train(files, fit, text, chosen, told)
     if parts.test and is_first() and not options.quiet:
-        print(f"the {len(parts.test):,} characters held out at the end:", flush=True)
+        what = "texts held out" if chosen.lines else "characters held out at the end"
+        print(f"the {len(parts.test):,} {what}:", flush=True)
         print(evaluate(fitted.model, parts.test, parts.train + parts.validation))
     return 0

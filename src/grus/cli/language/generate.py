@@ -18,28 +18,27 @@ A temperature below 1 keeps to what is likely, 0 takes the likeliest every time;
 def add(verbs: Any) -> None:
     parser = shared.verb(verbs, "generate", run, "write on from a prompt", "Continue a text, piece by piece.", EPILOG)
     shared.add_model(parser, "language")
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="how the text begins (default: with nothing)")
+    what = r"how the text begins (default: with nothing); \n, \t and \\ are a line end, a tab and a backslash"
+    parser.add_argument("--prompt", type=shared.escaped, default="", metavar="TEXT", help=what)
     parser.add_argument("--length", type=shared.positive, default=500, metavar="N", help="tokens drawn (default: 500)")
     parser.add_argument("--temperature", type=float, default=1.0, metavar="R", help="0: the likeliest (default: 1.0)")
     parser.add_argument("--top-k", type=shared.positive, metavar="K", help="draw from the likeliest K only")
     what = "draw from the fewest whose probabilities sum to P (default: %(default)s, from all)"
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help=what)
     parser.add_argument("--seed", type=int, metavar="N", help="for the same text again (default: another every time)")
-    parser.add_argument("--stop", metavar="TEXT", help="end where this would come")
+    what = "end where this would come; may be given several times"
+    parser.add_argument("--stop", type=shared.escaped, action="append", metavar="TEXT", help=what)
     shared.add_threads(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     from grus.model import load
-    from grus.tasks.language.generate import generate, unknown
+    from grus.tasks.language.generate import generate
 
     shared.set_threads(options.threads)
     model = load(options.model)
     how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed", "stop")}
     pieces = generate(model, options.prompt, options.length, **how)
-    if strange := unknown(model, options.prompt):
-        shown = ", ".join(map(repr, strange[:8])) + ", …" * (len(strange) > 8)
-        print(f"note: the model has never seen {shown}, and reads it as an unknown character", file=sys.stderr)
     _show(options.prompt)
     for piece in pieces:
         _show(piece)

@@ -5,22 +5,38 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.errors import InputError
-from grus.inputs.text import as_unicode
+from grus.errors import InputError, note
+from grus.inputs.text import as_unicode, encode
+from grus.spec import Language
+from grus.spec.task import UNKNOWN
 from grus.tasks import columns
 from grus.tasks.language.settings import Settings
 
-__all__ = ["Split", "Streams", "Window", "as_text", "read_text", "split"]
+__all__ = [
+    "Corpus",
+    "Split",
+    "Streams",
+    "Window",
+    "as_corpus",
+    "as_text",
+    "count",
+    "encode_corpus",
+    "encode_text",
+    "read_text",
+    "split",
+    "written",
+]
 
 ENDINGS = (".txt", ".text", ".md")
 LONGEST_NAME = 255  # characters
 
 Ids = NDArray[np.int64]
+Corpus: TypeAlias = "str | tuple[str, ...]"  # one running text, or texts that have ends
 
 
 def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
@@ -54,6 +70,48 @@ def as_text(data: Any, encoding: str = "utf-8") -> str:
     raise InputError(f"text is a {type(data).__name__}, expected a str, a pathlib.Path of a file, or a list of these")
 
 
+def as_corpus(data: Any, encoding: str = "utf-8", *, lines: bool = False) -> Corpus:
+    """Texts with ends, where ``data`` is a list of several str, or ``lines``: every line is one; else the running text
+    of :func:`as_text`. Empty ones are left out, and a note tells how many. Raises InputError as :func:`as_text` does.
+    """
+    listed = isinstance(data, Sequence) and not isinstance(data, (str, bytes, bytearray))
+    texts = listed and len(data) > 1 - lines and all(isinstance(one, str) for one in data)
+    if not lines and not texts:
+        return as_text(data, encoding)
+    if not texts:
+        parts = data if listed else [data]
+        data = [line for one in parts for line in as_text(one, encoding).removesuffix("\n").split("\n")]
+    found = tuple(as_unicode(one) for one in data if one.strip())
+    if len(found) < len(data):
+        note(f"{len(data) - len(found):,} of {len(data):,} texts are empty and left out")
+    if not found:
+        raise InputError("the texts are all empty")
+    return found
+
+
+def count(corpus: Corpus) -> int:
+    """Characters; the end of a text counts as one."""
+    return len(corpus) if isinstance(corpus, str) else sum(map(len, corpus)) + len(corpus)
+
+
+def written(corpus: Corpus) -> str:
+    """One text, in which the ends are line ends."""
+    return corpus if isinstance(corpus, str) else "".join(f"{text}\n" for text in corpus)
+
+
+def encode_text(task: Language, text: str) -> Ids:
+    """The ids [T] of a text; where texts have ends, 0 is not among them."""
+    ids = encode(task.input, text)
+    return np.where(ids == 0, encode(task.input, UNKNOWN)[0], ids) if task.ends else ids
+
+
+def encode_corpus(task: Language, corpus: Corpus) -> Ids:
+    """The ids [T] of a corpus, every end 0."""
+    if isinstance(corpus, str):
+        return encode_text(task, corpus)
+    return np.concatenate([part for text in corpus for part in (encode_text(task, text), np.zeros(1, np.int64))])
+
+
 def _names_a_file(text: str) -> bool:
     if len(text) > LONGEST_NAME or not text.isprintable():
         return False
@@ -62,26 +120,31 @@ def _names_a_file(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Split:
-    """A text in three parts that follow one another; the last two may be empty."""
+    """A corpus in three parts, each of its kind; the last two may be empty."""
 
-    train: str
-    validation: str
-    test: str
+    train: Any
+    validation: Any
+    test: Any
 
 
-def split(text: str, settings: Settings) -> Split:
-    """The parts of a text: the test part at its end, the validation part before it, the rest to train on.
+def split(text: Corpus, settings: Settings) -> Split:
+    """The parts of a text: the test part at its end, the validation part before it, the rest to train on. Texts with
+    ends are put in an order by chance first, for a list is often a sorted one.
 
     Raises InputError where a part that is asked for would be empty.
     """
+    if not isinstance(text, str):
+        order = np.random.default_rng([settings.trainer.seed, 2]).permutation(len(text))
+        text = tuple(text[i] for i in order)
     test = round(len(text) * settings.held_out)
     validation = round((len(text) - test) * settings.validation)
     ends = len(text) - test - validation, len(text) - test
     parts = Split(text[: ends[0]], text[ends[0] : ends[1]], text[ends[1] :])
+    what = "characters" if isinstance(text, str) else "texts"
     for name, share in (("held_out", settings.held_out), ("validation", settings.validation)):
         if share and not (parts.test if name == "held_out" else parts.validation):
             raise InputError(
-                f"the text has {len(text):,} characters, too few to set a share of {share:g} aside ({name}): "
+                f"the text has {len(text):,} {what}, too few to set a share of {share:g} aside ({name}): "
                 f"give a longer text, or 0 for {name}",
                 name,
             )
@@ -102,12 +165,15 @@ class Streams:
     Step k reads the k-th window of each: of ``window`` tokens, or one less where the streams do not divide evenly.
     After the last, the next epoch begins with the first. Every stream begins with the token 0, as a text does. Process
     ``rank`` reads ``batch_size`` of the streams; those of all processes are the streams of one with as large a batch.
-    The last tokens, fewer than there are streams, are left out.
+    The last tokens, fewer than there are streams, are left out. ends: id 0 ends a text; where texts are shorter than
+    streams, each of these then begins with the first text that begins in it: what a state of zeros stands for.
 
     Raises InputError for fewer tokens than fill one window.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, window: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, ids: Ids, batch_size: int, window: int, rank: int = 0, world: int = 1, *, ends: bool = False
+    ) -> None:
         rows = batch_size * world
         length = len(ids) // rows
         if length < window:
@@ -116,7 +182,12 @@ class Streams:
                 f"{rows * window:,}: take a longer text, fewer streams (--batch-size) or a shorter window (--window)"
             )
         mine = slice(rank * batch_size, (rank + 1) * batch_size)
-        self.tokens = ids[: rows * length].reshape(rows, length)[mine]  # [B, length]
+        first = np.arange(rows) * length
+        if ends:
+            begins = np.concatenate([[0], np.flatnonzero(ids == 0) + 1, [len(ids)]])
+            following = begins[np.searchsorted(begins, first)]
+            first = np.where(following < first + length, following, first)
+        self.tokens: Ids = ids[(first[mine, None] + np.arange(length)) % len(ids)]  # [B, length]
         self.epoch_steps = -(-length // window)
         self.edges = [k * length // self.epoch_steps for k in range(self.epoch_steps + 1)]
 

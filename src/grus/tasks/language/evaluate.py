@@ -13,10 +13,10 @@ from grus.inputs import text as texts
 from grus.model import Model
 from grus.runtime.session import Session
 from grus.spec import Characters, Language, Subwords
-from grus.tasks.language.corpus import as_text
+from grus.tasks.language.corpus import Corpus, as_corpus, as_text, count, encode_corpus, written
 from grus.tasks.language.report import Report
 
-__all__ = ["escape_bits", "evaluate", "task_of", "token_bits"]
+__all__ = ["escape_bits", "evaluate", "task_of", "token_bits", "unknown"]
 
 LOGITS = 1 << 21  # of a chunk
 SCALARS = 0x110000 - 0x800  # characters of Unicode, surrogates apart
@@ -41,32 +41,48 @@ def evaluate(model: Model, text: Any, train: Any = None, *, session: Session | N
 
     A character the model has never seen costs the bits of token 0, and those of one of Unicode's other characters
     without preference: so the bits are those of a code that can be decoded. Raises InputError for a model of another
-    task, an empty text, and a file that cannot be read.
+    task, an empty text, and a file that cannot be read. A model of texts with ends reads one after the other, as it
+    was trained: the items of a list of str, else the lines; their ends count as characters.
     """
-    kind, text = task_of(model).input, as_text(text)
-    ids = texts.encode(kind, text)
+    task = task_of(model)
+    kind, corpus = task.input, _corpus(task, text)
+    ids, size = encode_corpus(task, corpus), count(corpus)
     bits = token_bits(session or Session(model), ids)
-    escapes = int((ids == 0).sum())
+    escapes = unknown(task, corpus)
     total = bits + escapes * escape_bits(kind)
     row: dict[str, Any] = {
         "model": "GRU",
-        "bits/character": total / len(text),
+        "bits/character": total / size,
         "bits/token": total / len(ids),
         "perplexity": 2.0 ** min(total / len(ids), 1000.0),
-        "characters": len(text),
+        "characters": size,
         "tokens": len(ids),
     }
     notes = []
     if escapes:
         notes.append(
-            f"{escapes:,} characters ({escapes / len(text):.2%}) are not in the model's vocabulary: each costs "
+            f"{escapes:,} characters ({escapes / size:.2%}) are not in the model's vocabulary: each costs "
             f"{escape_bits(kind):.1f} bits beside those of the token that says so"
         )
+    if task.ends:
+        notes.append(f"the end of each of the {len(corpus):,} texts counts as a character")
     rows = [row]
     if train is not None:
-        empty = dict.fromkeys(list(row)[2:]) | {"characters": len(text)}
-        rows += [{"model": name, "bits/character": value} | empty for name, value in _baselines(as_text(train), text)]
+        empty = dict.fromkeys(list(row)[2:]) | {"characters": size}
+        read = written(_corpus(task, train)), written(corpus)
+        rows += [{"model": name, "bits/character": value} | empty for name, value in _baselines(*read)]
     return Report(tuple(rows), tuple(notes))
+
+
+def unknown(task: Language, corpus: Corpus) -> int:
+    """How many characters (or bytes) are not in the vocabulary."""
+    parts = (corpus,) if isinstance(corpus, str) else corpus
+    return sum(int((texts.encode(task.input, part) == 0).sum()) for part in parts)
+
+
+def _corpus(task: Language, data: Any) -> Corpus:
+    """What a model of running text reads as one, a model of texts with ends as several: a line each, if not listed."""
+    return as_corpus(data, lines=True) if task.ends else as_text(data)
 
 
 def token_bits(session: Session, ids: NDArray[np.int64]) -> float:

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from grus.errors import note
 from grus.inputs import text as texts
 from grus.spec import GRU, Block, Characters, Embedding, Language, Linear, Subwords
+from grus.spec.task import UNKNOWN
 from grus.tasks.fitted import Fitted
-from grus.tasks.language.corpus import Streams, Window, as_text, split
-from grus.tasks.language.evaluate import escape_bits
+from grus.tasks.language.corpus import Corpus, Split, Streams, Window, as_corpus, count, encode_corpus, split
+from grus.tasks.language.evaluate import escape_bits, unknown
 from grus.tasks.language.settings import Settings
 from grus.torch.network import Builder, Network, Regularisation
 from grus.training.fitting import Around, Fitting, Trained, identity, optimisation
@@ -61,14 +63,22 @@ def fit_network(
     """
     fitting = Fitting(**around)
     processes, trainer, accumulate = fitting.processes, settings.trainer, settings.optimiser.accumulate
-    text = as_text(text)
+    text = as_corpus(text, lines=settings.lines)
     parts = split(text, settings)
-    kind = _vocabulary(parts.train, settings)
-    ids = texts.encode(kind, parts.train)
-    streams = Streams(ids, settings.optimiser.batch_size, trainer.window, processes.rank, processes.world)
-    validate = _Validation(texts.encode(kind, parts.validation), settings) if parts.validation else None
+    task = Language(_vocabulary(parts.train, settings), not isinstance(text, str))
+    _tell(task, parts)
+    kind, ids = task.input, encode_corpus(task, parts.train)
+    streams = Streams(
+        ids, settings.optimiser.batch_size, trainer.window, processes.rank, processes.world, ends=task.ends
+    )
+    validate = _Validation(encode_corpus(task, parts.validation), settings, task.ends) if parts.validation else None
     chain, how = make_chain(kind.size, settings), _optimisation(settings, streams.epoch_steps)
-    with fitting.trainings(identity("language", settings, hashlib.sha256(text.encode()), recurrent), how.steps):
+    with fitting.trainings(
+        identity(
+            "language", settings, hashlib.sha256((text if isinstance(text, str) else repr(text)).encode()), recurrent
+        ),
+        how.steps,
+    ):
         with seeded(trainer.seed):
             network = Network(chain, regularisation=_regularisation(settings), recurrent=recurrent)
             if settings.tied:
@@ -78,15 +88,15 @@ def fit_network(
         reading = _Reading(streams, accumulate, processes.device)
         result = fitting.train("training", network, reading, how, (trainer.seed,), validate=validate)
     validation = {} if result.score is None else {"loss": result.score}
-    return Trained([network.eval()], Language(kind), fitting.history, validation)
+    return Trained([network.eval()], task, fitting.history, validation)
 
 
-def bits_per_character(network: Network, task: Language, text: str) -> float:
+def bits_per_character(network: Network, task: Language, text: Corpus) -> float:
     """What :func:`grus.tasks.language.evaluate` measures, by a network instead of a model."""
-    ids = texts.encode(task.input, text)
+    ids = encode_corpus(task, text)
     with torch.no_grad():
         nats = _nats(network, Streams(ids, 1, 1).tokens, min(4096, len(ids)))
-    return (nats / math.log(2) + int((ids == 0).sum()) * escape_bits(task.input)) / len(text)
+    return (nats / math.log(2) + unknown(task, text) * escape_bits(task.input)) / count(text)
 
 
 def make_chain(tokens: int, settings: Settings) -> tuple[Block, ...]:
@@ -99,10 +109,28 @@ def make_chain(tokens: int, settings: Settings) -> tuple[Block, ...]:
     return *chain, Linear(chain[-1].output_size, tokens)
 
 
-def _vocabulary(text: str, settings: Settings) -> Characters | Subwords:
-    if settings.tokens == "characters":
-        return texts.learn_characters([text], settings.most)
-    return texts.learn_subwords(text.splitlines(keepends=True), settings.most)
+def _vocabulary(corpus: Corpus, settings: Settings) -> Characters | Subwords:
+    lines = corpus.splitlines(keepends=True) if isinstance(corpus, str) else corpus
+    if settings.tokens == "subwords":
+        return texts.learn_subwords(lines, settings.most)
+    kind = texts.learn_characters(lines, settings.most)
+    known = isinstance(corpus, str) or UNKNOWN in kind.vocabulary
+    return kind if known else Characters((*kind.vocabulary, UNKNOWN))
+
+
+def _tell(task: Language, parts: Split) -> None:
+    """Notes of what is read otherwise than it stands, and of what makes the figures of what is held back flatter."""
+    strange = unknown(task, parts.train)
+    if strange:
+        note(f"{strange:,} of {count(parts.train):,} characters are beyond the vocabulary and read as an unknown one")
+    if task.ends:
+        held, known = (*parts.validation, *parts.test), set(parts.train)
+        twice = sum(text in known for text in held)
+        if twice:
+            note(
+                f"{twice:,} of the {len(held):,} texts held back stand among those trained on too: what is measured on "
+                "them flatters, remove what stands twice"
+            )
 
 
 class _Reading:
@@ -142,10 +170,10 @@ class _Reading:
 class _Validation:
     """Nats per token of the validation part, read in streams as the training part is."""
 
-    def __init__(self, ids: NDArray[np.int64], settings: Settings) -> None:
+    def __init__(self, ids: NDArray[np.int64], settings: Settings, ends: bool = False) -> None:
         ids, window = ids[:MEASURED], settings.trainer.window
         rows = max(1, min(SIDE_BY_SIDE, len(ids) // window))
-        self.tokens, self.window = ids[: len(ids) // rows * rows].reshape(rows, -1), window
+        self.tokens, self.window = Streams(ids, rows, 1, ends=ends).tokens, window
 
     def __call__(self, network: Network) -> float:
         return _nats(network, self.tokens, self.window) / self.tokens.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from grus.errors import InputError
@@ -11,7 +11,7 @@ from grus.model import Model, load
 from grus.runtime.session import Session
 from grus.spec import Characters
 from grus.tasks.estimator import Estimator
-from grus.tasks.language.corpus import Split, as_text, split
+from grus.tasks.language.corpus import Split, as_corpus, split
 from grus.tasks.language.evaluate import evaluate, task_of
 from grus.tasks.language.generate import generate
 from grus.tasks.language.report import Report
@@ -25,7 +25,8 @@ class LanguageModel(Estimator):
     """A GRU that says, at every character (or piece of a word) of a text, what comes next.
 
     The parameters are those of :class:`Settings`; they are checked by ``fit``. A text is a str, a pathlib.Path of a
-    file, or a list of these. After ``fit`` the attribute ``model_`` is the trained :class:`grus.Model`.
+    file, or a list of files; a list of several str are texts with ends of their own. After ``fit`` the attribute
+    ``model_`` is the trained :class:`grus.Model`.
 
     >>> model = LanguageModel().fit(Path("plays.txt"))  # doctest: +SKIP
     >>> print(model.evaluate())  # doctest: +SKIP
@@ -40,6 +41,7 @@ class LanguageModel(Estimator):
         *,
         tokens: str = "characters",
         vocabulary_size: int | None = None,
+        lines: bool = False,
         held_out: float = 0.05,
         validation: float = 0.05,
         architecture: Architecture | None = None,
@@ -49,6 +51,7 @@ class LanguageModel(Estimator):
     ) -> None:
         self.tokens = tokens
         self.vocabulary_size = vocabulary_size
+        self.lines = lines
         self.held_out = held_out
         self.validation = validation
         self.architecture = architecture
@@ -64,7 +67,8 @@ class LanguageModel(Estimator):
         check_torch()
         from grus.tasks.language.fit import fit
 
-        settings, whole = self.settings, as_text(text)
+        settings = self.settings
+        whole = as_corpus(text, lines=settings.lines)
         self.model_ = fit(whole, settings, progress=progress).model
         self._split = split(whole, settings)
         return self
@@ -89,7 +93,7 @@ class LanguageModel(Estimator):
         top_k: int | None = None,
         top_p: float = 1.0,
         seed: int | None = None,
-        stop: str | None = None,
+        stop: str | Sequence[str] | None = None,
     ) -> Iterator[str]:
         """What may follow ``prompt``, piece by piece. See :func:`grus.tasks.language.generate`."""
         model = self._model()
@@ -102,9 +106,10 @@ class LanguageModel(Estimator):
     def load(path: str | os.PathLike[str]) -> LanguageModel:
         """A fitted language model from a model file. Raises InputError for a file that is none."""
         model = load(path)
-        kind = task_of(model).input
+        task = task_of(model)
+        kind = task.input
         tokens = "characters" if isinstance(kind, Characters) else "subwords"
-        loaded = LanguageModel(tokens=tokens, vocabulary_size=len(kind.vocabulary))
+        loaded = LanguageModel(tokens=tokens, vocabulary_size=len(kind.vocabulary), lines=task.ends)
         loaded.model_ = model
         return loaded
 

@@ -123,6 +123,11 @@ class Settings(Options):
     vocabulary_size: int | None = option(
         None, "different tokens at most", otherwise="5000 characters, 4096 subwords", least=1
     )
+    lines: bool = option(
+        False,
+        "every line of the files is a text of its own, with an end",
+        more="such as names, titles, messages; what is held back is then drawn at random",
+    )
     held_out: float = option(0.05, "of the text, at its end, to evaluate on alone", metavar="SHARE", least=0, below=1)
     validation: float = option(
         0.05,
