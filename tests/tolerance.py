@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from grus.export.agreement import FLOOR, allowance, furthest
+
+__all__ = ["EXACT", "FLOOR", "check_float32", "check_float64", "errors", "is_right", "largest"]
+
 EXACT = 1e-12  # float64 against float64, of the largest value but at least 1
-FLOOR = 2.0**-21  # eight roundings of float32 at the largest value but at least 1
 
 
 def largest(array: NDArray[np.float64]) -> float:
@@ -20,22 +23,25 @@ def check_float64(name: str, got: NDArray[np.float64], exact: NDArray[np.float64
 
 
 def errors(
-    got: NDArray[np.float32], exact: NDArray[np.float64], baseline: NDArray[np.float32]
+    got: NDArray[np.float32], exact: NDArray[np.float64], *baselines: NDArray[np.float32]
 ) -> tuple[float, float, float]:
-    """The error, the baseline's, and what is allowed."""
-    theirs = largest(baseline - exact)
-    return largest(got - exact), theirs, 2 * theirs + FLOOR * max(1.0, largest(exact))
+    """The error, that of the furthest baseline, and what is allowed."""
+    return largest(got - exact), furthest(exact, baselines), allowance(exact, baselines)
 
 
-def is_right(got: NDArray[np.float32], exact: NDArray[np.float64], baseline: NDArray[np.float32]) -> bool:
-    error, _, allowed = errors(got, exact, baseline)
+def is_right(got: NDArray[np.float32], exact: NDArray[np.float64], *baselines: NDArray[np.float32]) -> bool:
+    error, _, allowed = errors(got, exact, *baselines)
     return error <= allowed
 
 
 def check_float32(
-    name: str, got: NDArray[np.float32], exact: NDArray[np.float64], baseline: NDArray[np.float32]
+    name: str, got: NDArray[np.float32], exact: NDArray[np.float64], *baselines: NDArray[np.float32]
 ) -> None:
-    """The error against float64 is at most twice PyTorch's in float32 on the same inputs, plus the floor."""
-    assert got.dtype == np.float32 and got.shape == exact.shape == baseline.shape, (name, got.dtype, got.shape)
-    error, theirs, allowed = errors(got, exact, baseline)
-    assert error <= allowed, f"{name}: error {error:.2e}, PyTorch's {theirs:.2e}, allowed {allowed:.2e}"
+    """The error against float64 is at most twice that of the furthest baseline, plus the floor."""
+    assert got.dtype == np.float32 and all(a.shape == got.shape for a in (exact, *baselines)), (
+        name,
+        got.dtype,
+        got.shape,
+    )
+    error, theirs, allowed = errors(got, exact, *baselines)
+    assert error <= allowed, f"{name}: error {error:.2e}, the furthest baseline's {theirs:.2e}, allowed {allowed:.2e}"

@@ -25,45 +25,53 @@ def run(
     *,
     dtype: DTypeLike = np.float64,
     observe: Observer | None = None,
+    product: reference.Product = reference.product,
     prefix: str = "",
 ) -> Array:
     """The chain's output [T, B, O] for x [T, B, I], every stream beginning with a state of zeros.
 
     ``arrays`` are a float model's, computed with as ``dtype``. ``observe(name, y)`` sees what every block gives, under
-    the block's name and a dot, as in ``grus.spec.parameters``.
+    the block's name and a dot, as in ``grus.spec.parameters``. ``product(x, W)`` is x W^T, in an order of its own.
     """
     # BLAS kernels compute with what lies behind the ends of rows, too, and may raise the processor's flags for it: of
     # finite arrays "invalid value encountered in matmul" was seen; a NaN in the result is still there to be seen
     with np.errstate(invalid="ignore"):
-        return _run(blocks, arrays, np.asarray(x, dtype), observe, prefix)
+        return _run(blocks, arrays, np.asarray(x, dtype), observe, product, prefix)
 
 
 def _run(
-    blocks: Sequence[Block], arrays: Mapping[str, Array], values: Array, observe: Observer | None, prefix: str
+    blocks: Sequence[Block],
+    arrays: Mapping[str, Array],
+    values: Array,
+    observe: Observer | None,
+    product: reference.Product,
+    prefix: str,
 ) -> Array:
     dtype = values.dtype
     for index, block in enumerate(blocks):
         name = f"{prefix}{index}."
         match block:
             case GRU():
-                values = _gru(block, arrays, values, name)
+                values = _gru(block, arrays, values, product, name)
             case Linear():
-                product = values @ arrays[name + "weight"].T.astype(dtype)
-                values = product + arrays[name + "bias"].astype(dtype) if block.bias else product
+                sums = product(values, arrays[name + "weight"].astype(dtype))
+                values = sums + arrays[name + "bias"].astype(dtype) if block.bias else sums
             case Activation():
                 values = _FUNCTIONS[block.function](values)
             case Embedding():
                 values = arrays[name + "weight"].astype(dtype)[values[..., 0].astype(np.int64)]
             case Pool():
-                values = _pool(block, arrays, values, name)
+                values = _pool(block, arrays, values, product, name)
             case Bypass():
                 through, around = values[..., : -block.size], values[..., -block.size :]
-                through = _run(block.blocks, arrays, through, observe, name)
+                through = _run(block.blocks, arrays, through, observe, product, name)
                 values = np.concatenate([through, around], axis=-1)
             case Residual():
-                values = values + _run(block.blocks, arrays, values, observe, name)
+                values = values + _run(block.blocks, arrays, values, observe, product, name)
             case Mean():
-                members = [_run(m, arrays, values, observe, f"{name}{i}.") for i, m in enumerate(block.members)]
+                members = [
+                    _run(m, arrays, values, observe, product, f"{name}{i}.") for i, m in enumerate(block.members)
+                ]
                 values = sum(members[1:], members[0]) / values.dtype.type(len(members))
             case _:
                 assert_never(block)
@@ -79,7 +87,7 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _gru(block: GRU, arrays: Mapping[str, Array], x: Array, name: str) -> Array:
+def _gru(block: GRU, arrays: Mapping[str, Array], x: Array, product: reference.Product, name: str) -> Array:
     zeros = np.zeros(3 * block.hidden_size, x.dtype)
     for layer in range(block.num_layers):
         outputs = []
@@ -92,18 +100,18 @@ def _gru(block: GRU, arrays: Mapping[str, Array], x: Array, name: str) -> Array:
                 np.empty((*x.shape[:2], block.hidden_size), x.dtype),
             )
             for x_t, y_t in zip(x[order], y[order], strict=True):
-                h = reference.step(x_t, h, W, U, b_i, b_h, reset_after=block.reset_after)
+                h = reference.step(x_t, h, W, U, b_i, b_h, reset_after=block.reset_after, product=product)
                 y_t[...] = h
             outputs.append(y)
         x = np.concatenate(outputs, axis=-1)
     return x
 
 
-def _pool(block: Pool, arrays: Mapping[str, Array], x: Array, name: str) -> Array:
+def _pool(block: Pool, arrays: Mapping[str, Array], x: Array, product: reference.Product, name: str) -> Array:
     """y_t of the steps 0 to t, each from all of them."""
     if block.function == "attention":
         A, b, q = (arrays[name + key].astype(x.dtype) for key in ("weight", "bias", "query"))
-        scores = np.tanh(x @ A.T + b) @ q
+        scores = np.tanh(product(x, A) + b) @ q
     y = np.empty_like(x)
     for t in range(len(x)):
         so_far = x[: t + 1]

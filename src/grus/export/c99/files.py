@@ -207,7 +207,8 @@ class Export(Base):
             return self.fill("test_fixed.c", expected=_rows(to_integers(y, self.plan.output)), **values)
         template = "test_whole.c" if self.plan.whole else "test_single.c"
         right = expected.right[:, 0].astype(np.float32)
-        return self.fill(template, expected=_rows(right), allowed=expected.allowed, **values)
+        allowed = ",\n".join(f"    {one:.6g}" for one in expected.allowed)
+        return self.fill(template, expected=_rows(right), allowed=allowed, **values)
 
 
 def _rows(array: Array) -> str:
