@@ -108,19 +108,19 @@ bool take(nb::handle from, gru_sequence &to, uint8_t flags) {  // its `gates`
 
 template <class... T>
 bool take_each(nb::handle from, uint8_t flags, T &...to) {
-    if (!PyTuple_Check(from.ptr()) || PyTuple_GET_SIZE(from.ptr()) != sizeof...(to)) return false;
+    if (!PyTuple_Check(from.ptr()) || NB_TUPLE_GET_SIZE(from.ptr()) != sizeof...(to)) return false;
     Py_ssize_t next = 0;
-    return (take(PyTuple_GET_ITEM(from.ptr(), next++), to, flags) && ...);
+    return (take(NB_TUPLE_GET_ITEM(from.ptr(), next++), to, flags) && ...);
 }
 
 template <class Call>
 bool read(nb::handle from, Call &to, uint8_t flags) {
     if (!PyTuple_Check(from.ptr())) return false;
-    Py_ssize_t next = 0, count = PyTuple_GET_SIZE(from.ptr());
+    Py_ssize_t next = 0, count = NB_TUPLE_GET_SIZE(from.ptr());
     bool good = true;
     fields(to, [&](const char *, auto &...values) {
         if (!(good = good && next < count)) return;
-        nb::handle item = PyTuple_GET_ITEM(from.ptr(), next++);
+        nb::handle item = NB_TUPLE_GET_ITEM(from.ptr(), next++);
         if constexpr (sizeof...(values) == 1)
             good = take(item, values..., flags);
         else

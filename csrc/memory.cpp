@@ -1,13 +1,12 @@
 #include "memory.h"
 
-#include <pthread.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <deque>
 #include <iterator>
 #include <mutex>
 #include <new>
+
+#include "system.h"
 
 namespace grus {
 namespace {
@@ -27,8 +26,8 @@ struct Spare {  // buffers given back, the latest last; never destroyed, for thr
 
     static Spare &instance() {
         static Spare *spare = [] {
-            pthread_atfork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
-                           [] { instance().mutex.unlock(); });
+            at_fork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
+                    [] { instance().mutex.unlock(); });
             return new Spare;
         }();
         return *spare;
@@ -39,14 +38,14 @@ struct Spare {  // buffers given back, the latest last; never destroyed, for thr
 
 void give_back::operator()(float *p) const {
     if (!p) return;
-    if (floats < LEAST_FLOATS) return std::free(p);
+    if (floats < LEAST_FLOATS) return free_aligned(p);
     Spare &spare = Spare::instance();
     std::lock_guard<std::mutex> lock(spare.mutex);
     spare.buffers.push_back({floats, p});
     spare.floats += floats;
     while (spare.floats > SPARE_FLOATS || spare.buffers.size() > SPARE_BUFFERS) {
         spare.floats -= spare.buffers.front().floats;
-        std::free(spare.buffers.front().memory);
+        free_aligned(spare.buffers.front().memory);
         spare.buffers.pop_front();
     }
 }
@@ -64,7 +63,7 @@ Buffer allocate(int64_t floats) {
                 return Buffer(memory, {floats});
             }
     }
-    void *p = std::aligned_alloc(64, sizeof(float) * static_cast<size_t>(floats));
+    void *p = allocate_aligned(sizeof(float) * static_cast<size_t>(floats));
     if (!p) throw std::bad_alloc();
     return Buffer(static_cast<float *>(p), {floats});
 }

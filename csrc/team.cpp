@@ -1,18 +1,16 @@
 #include "team.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <fstream>
 #include <mutex>
-#include <string>
 #include <system_error>
 #include <thread>
+
+#include "system.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -70,29 +68,6 @@ class flush_denormals {
     ~flush_denormals() { asm volatile("msr fpcr, %0" ::"r"(before)); }
 #endif
 };
-
-// The core a thread runs on; -1 where the system does not tell.
-inline int core() {
-#if defined(__linux__)
-    return sched_getcpu();
-#else
-    return -1;
-#endif
-}
-
-// Moves the calling thread to another core, where it has one, without binding it there.
-void leave_core(int taken) {
-#if defined(__linux__)
-    cpu_set_t all, others;
-    if (sched_getaffinity(0, sizeof all, &all) != 0) return;
-    others = all;
-    CPU_CLR(taken, &others);
-    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
-        sched_setaffinity(0, sizeof all, &all);
-#else
-    (void)taken;
-#endif
-}
 
 // A condition that others may sleep for. `tell` costs a load where nobody sleeps.
 class Bell {
@@ -296,24 +271,14 @@ Team *team() {
     static std::once_flag once;
     std::call_once(once, [] {
         current = new Team;
-        pthread_atfork(nullptr, nullptr, [] { current = new Team; });
+        at_fork(nullptr, nullptr, [] { current = new Team; });
     });
     return current;
 }
 
 int available() {
-    int count = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
-    double quota = 0, period = 0;
-    std::string text;
-    if (std::ifstream("/sys/fs/cgroup/cpu.max") >> text >> period && text != "max") quota = atof(text.c_str());
-    if (quota > 0 && period > 0) count = std::min(count, std::max(1, static_cast<int>(quota / period)));
-#endif
     const char *wanted = getenv("GRUS_NUM_THREADS");
-    if (wanted && atoi(wanted) > 0) count = atoi(wanted);
-    return std::max(1, count);
+    return wanted && atoi(wanted) > 0 ? atoi(wanted) : cores();
 }
 
 std::atomic<int> &limit() {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,9 +13,12 @@ from pathlib import Path
 
 from grus.errors import InputError
 
-__all__ = ["STDIN", "check_output", "check_outputs", "write_whole"]
+if sys.platform != "win32":
+    import fcntl
 
-STDIN = "/dev/stdin"  # the path that stands for the standard input
+__all__ = ["STDIN", "check_output", "check_outputs", "sync", "write_whole"]
+
+STDIN = os.path.normpath("/dev/stdin")  # the path that stands for the standard input
 SUFFIX = ".tmp"
 
 
@@ -37,19 +40,32 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes it private; a result is not
-            os.replace(temporary, target)  # before the lock goes with the descriptor
+            if sys.platform != "win32":
+                os.replace(temporary, target)  # before the lock goes with the descriptor
+        if sys.platform == "win32":  # which renames no open file, and has no folders to sync
+            os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
         raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    if sys.platform != "win32":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def sync(descriptor: int) -> None:
+    """Return when what was written to the open file is on the disk."""
+    if sys.platform == "darwin":  # whose fsync leaves it in the disk's own memory
+        with suppress(OSError):  # not every file system has more
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
 
 
 def check_output(option: str, path: Path | None, *inputs: Path | None, suffixes: Sequence[str] = ()) -> None:
@@ -94,9 +110,14 @@ def check_outputs(
 
 
 def _make_locked(folder: Path, prefix: str) -> tuple[int, str]:
-    """A new file, and its name. Its lock says that its process lives: the system takes it from a dead one."""
+    """A new file, and its name. Its lock says that its process lives: the system takes it from a dead one.
+
+    On Windows that it is open is lock enough: no one can remove it.
+    """
     while True:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=SUFFIX)
+        if sys.platform == "win32":
+            return descriptor, name
         with suppress(OSError):  # a file system without locks: then nothing is ever stale
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
@@ -107,6 +128,9 @@ def _make_locked(folder: Path, prefix: str) -> tuple[int, str]:
 def _remove_stale(folder: Path, prefix: str) -> None:
     for name in folder.glob(f"{prefix}*{SUFFIX}"):
         with suppress(OSError):  # another user's, or just gone
+            if sys.platform == "win32":
+                os.unlink(name)
+                continue
             descriptor = os.open(name, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

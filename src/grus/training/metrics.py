@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grus.errors import InputError
-from grus.files import write_whole
+from grus.files import sync, write_whole
 from grus.training import distributed
 
 __all__ = ["Metrics"]
@@ -57,7 +57,7 @@ class Metrics:
             with open(self.path, "ab") as file:
                 file.write(_line(row))
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
         if self._writer is not None:
             for name in SHOWN:
                 if name in row:

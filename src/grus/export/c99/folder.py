@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from grus.errors import InputError
+from grus.files import sync
 
 __all__ = ["write_folder"]
 
@@ -35,7 +36,7 @@ def write_folder(target: Path, files: Mapping[str, bytes], *, optional: Collecti
             with open(new / name, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
         _exchange(new, target, work / "old")
     finally:
         shutil.rmtree(work, ignore_errors=True)
