@@ -1,7 +1,8 @@
 """Compile the extension for the other systems, by zig's cross compiler: macOS, Linux on Arm, Windows.
 
 Every source of ours, the bindings and nanobind itself. The kernels' templates are many: they are checked, and only with
-``--full`` made into code too (ten minutes and more); a target as an argument is the only one. Nothing is run: what is compiled here is otherwise untested.
+``--full`` made into code too (ten minutes and more). Nothing is run: what is compiled here is otherwise untested. Arguments: some of
+the targets, for all of them.
 The compiler is the package ``ziglang`` (``pip install ziglang``), or a zig on PATH; without one this says so and ends.
 """
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from grus import installed
+
 HEAVY = {"torch", "pandas", "matplotlib", "pyarrow", "tqdm", "scipy", "safetensors"}
 HEAVY |= {"onnx", "onnxruntime", "h5py", "keras", "tensorflow", "jax", "flax"}
 ROOT = Path(__file__).parents[1]
@@ -106,7 +108,7 @@ try:
 except ImportError as error:
     print(error)
 """
-    assert python(code) == "grus.torch needs PyTorch: pip install 'grus[torch]'\n"
+    assert python(code) == f"grus.torch needs PyTorch: {installed.command('torch')}\n"
 
 
 def test_training_says_what_is_missing() -> None:
@@ -122,4 +124,4 @@ for train in (Forecaster(2).fit, Forecaster(2).backtest):
     except InputError as error:
         print(error)
 """
-    assert python(code) == 2 * "training needs PyTorch: pip install 'grus[train]'\n"
+    assert python(code) == 2 * f"training needs PyTorch: {installed.command('train')}\n"

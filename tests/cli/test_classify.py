@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grus import installed
 from grus.cli import main
 
 NETWORK = ["--hidden-size", "8", "--embedding-size", "8", "--threads", "1"]
@@ -148,7 +149,7 @@ def test_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
             [*map(str, command), "--plot", str(folder / "p.png")],
         ):
             assert main(line) == 2
-            assert capsys.readouterr().err == "grus: error: a picture needs matplotlib: pip install 'grus[plot]'\n"
+            assert capsys.readouterr().err == f"grus: error: a picture needs matplotlib: {installed.command('plot')}\n"
     assert main(fit(folder, "--plot", folder / "p.jpg", to="p")) == 2
     assert "--plot" in capsys.readouterr().err
     assert not list(folder.glob("p*"))
@@ -174,7 +175,7 @@ def test_as_many_steps_as_are_asked_for(folder: Path, capsys: pytest.CaptureFixt
 def test_fit_needs_torch_and_says_so(folder: Path) -> None:
     done = grus(*fit(folder, to="none.safetensors"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "grus: error: training needs PyTorch: pip install 'grus[train]'\n"
+    assert done.stderr == f"grus: error: training needs PyTorch: {installed.command('train')}\n"
     assert not (folder / "none.safetensors").exists()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grus import installed
 from grus.cli import main
 
 SIZES = ["--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "20"]
@@ -120,7 +121,7 @@ def test_fit_needs_torch_and_says_so(folder: Path) -> None:
     target = folder / "none.safetensors"
     done = grus("language", "fit", folder / "one.txt", "-o", target, *SMALL)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "grus: error: training needs PyTorch: pip install 'grus[train]'\n"
+    assert done.stderr == f"grus: error: training needs PyTorch: {installed.command('train')}\n"
     assert not target.exists()
 
 

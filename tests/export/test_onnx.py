@@ -16,7 +16,7 @@ from test_conformance import SIZES
 from test_session import CHAINS, POOLED, TWO_WAY, TWO_WAY_POOLED, inputs, model_of
 from tolerance import check_float32
 
-from grus import InputError, Model, Session, exact, quantize
+from grus import InputError, Model, Session, exact, installed, quantize
 from grus.export import agreement, to_onnx
 from grus.export import onnx as exporter
 from grus.interop import onnx as interop
@@ -188,4 +188,4 @@ except grus.InputError as error:
     print(error)
 """
     done = python(code)
-    assert done.stdout.endswith("pip install 'grus[onnx]'\n"), done.stderr
+    assert done.stdout.endswith(f"{installed.command('onnx')}\n"), done.stderr

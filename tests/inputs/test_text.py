@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
+from grus import installed
 from grus.errors import InputError
 from grus.inputs.text import (
     decode,
@@ -143,7 +145,7 @@ def test_what_cannot_be_encoded_or_decoded() -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(InputError, match=r"pip install 'grus\[text\]'"):
+    with pytest.raises(InputError, match=re.escape(installed.command("text"))):
         learn_subwords(TEXTS)
     assert encode(Words(("a",)), "a").tolist() == [1]
 

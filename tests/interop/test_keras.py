@@ -17,7 +17,7 @@ import pytest
 from interop.trained import SHAPES, check, inputs, random_model, same
 from numpy.typing import NDArray
 
-from grus import InputError
+from grus import InputError, installed
 from grus.interop import keras as interop
 from grus.spec import GRU, Linear
 
@@ -312,4 +312,4 @@ except ValueError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
-    assert done.stdout.endswith(": a .keras file needs the package h5py: pip install 'grus[keras]'\n")
+    assert done.stdout.endswith(f": a .keras file needs the package h5py: {installed.command('keras')}\n")

@@ -15,7 +15,7 @@ import torch
 from interop.trained import SHAPES, B, T, check, inputs, random_model, same
 from numpy.typing import NDArray
 
-from grus import InputError, Model, Session
+from grus import InputError, Model, Session, installed
 from grus.interop import onnx as interop
 from grus.interop import torch as from_torch
 from grus.spec import GRU, Linear
@@ -442,4 +442,4 @@ except ValueError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
-    assert done.stdout == "reading ONNX needs the package onnx: pip install 'grus[onnx]'\n"
+    assert done.stdout == f"reading ONNX needs the package onnx: {installed.command('onnx')}\n"

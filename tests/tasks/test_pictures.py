@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from grus import installed
 from grus.errors import InputError
 from grus.tasks import pictures
 
@@ -85,5 +87,5 @@ def test_too_many_classes() -> None:
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for draw in (lambda: pictures.training(HISTORY), lambda: pictures.check_confusion(2)):
-        with pytest.raises(InputError, match=r"a picture needs matplotlib: pip install 'grus\[plot\]'"):
+        with pytest.raises(InputError, match=r"a picture needs matplotlib: " + re.escape(installed.command("plot"))):
             draw()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grus import installed
 from grus.errors import InputError
 from grus.export.agreement import Agreement, Expected, random_inputs
 from grus.export.c99.compiled import Compiled, SelfTestFailed
@@ -53,7 +54,7 @@ def _checked_hash(data: bytes) -> str | None:
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from onnx import load_model_from_string
     except ModuleNotFoundError:
-        raise InputError(RUNS) from None
+        raise InputError(f"{RUNS}: {installed.command('onnx')}") from None
     try:
         proto = load_model_from_string(data)
     except DecodeError as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grus import installed
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,5 +60,5 @@ def _yaml() -> Any:
     try:
         import yaml
     except ModuleNotFoundError:
-        raise InputError("a file of settings needs PyYAML: pip install 'grus[train]'") from None
+        raise InputError(f"a file of settings needs PyYAML: {installed.command('train')}") from None
     return yaml

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from grus import installed
 from grus.errors import InputError, note
 from grus.spec.task import Characters, Subwords, Text, Words
 
@@ -285,5 +286,5 @@ def _package() -> Any:
     try:
         import tokenizers
     except ImportError:
-        raise InputError("subwords need the package tokenizers: pip install 'grus[text]'") from None
+        raise InputError(f"subwords need the package tokenizers: {installed.command('text')}") from None
     return tokenizers

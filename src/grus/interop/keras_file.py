@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from grus import installed
 from grus.errors import InputError
 from grus.interop.keras_graph import Step, chosen, steps
 from grus.interop.keras_layers import layer_of, planned
@@ -162,5 +163,5 @@ def open_h5py() -> Any:
     try:
         import h5py  # type: ignore[import-untyped]
     except ModuleNotFoundError:
-        raise InputError("a .keras file needs the package h5py: pip install 'grus[keras]'") from None
+        raise InputError(f"a .keras file needs the package h5py: {installed.command('keras')}") from None
     return h5py

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from grus import installed
 from grus.errors import InputError
 from grus.interop.layers import Array, Layer, layers_of, model_of
 from grus.interop.onnx_chain import chain, gives_ends, others
@@ -114,7 +115,7 @@ def _parsed(source: Any) -> Any:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ModuleNotFoundError:
-        raise InputError("reading ONNX needs the package onnx: pip install 'grus[onnx]'") from None
+        raise InputError(f"reading ONNX needs the package onnx: {installed.command('onnx')}") from None
     try:
         return onnx.load_model_from_string(bytes(source))
     except DecodeError as error:

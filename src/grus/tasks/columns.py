@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grus import installed
 from grus.errors import InputError
 from grus.files import STDIN
 
@@ -204,7 +205,7 @@ def pyarrow(path: str | os.PathLike[str]) -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise InputError(f"{os.fspath(path)} is Parquet, which needs pyarrow: pip install 'grus[parquet]'") from None
+        raise InputError(f"{os.fspath(path)} is Parquet, which needs pyarrow: {installed.command('parquet')}") from None
     return pyarrow
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from grus import installed
 from grus.errors import InputError
 
 __all__ = ["check_torch"]
@@ -16,4 +17,4 @@ def check_torch() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise InputError("training needs PyTorch: pip install 'grus[train]'") from None
+        raise InputError(f"training needs PyTorch: {installed.command('train')}") from None

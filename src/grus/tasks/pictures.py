@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grus import installed
 from grus.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure  # no pyplot: nothing global changes, and no window is opened
     except ImportError:
-        raise InputError("a picture needs matplotlib: pip install 'grus[plot]'") from None
+        raise InputError(f"a picture needs matplotlib: {installed.command('plot')}") from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

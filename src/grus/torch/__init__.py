@@ -15,6 +15,8 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
-    raise ImportError("grus.torch needs PyTorch: pip install 'grus[torch]'", name="torch") from None
+    from grus.installed import command
+
+    raise ImportError(f"grus.torch needs PyTorch: {command('torch')}", name="torch") from None
 
 __all__ = ["GRU", "Conversion", "GRUCell", "Gates", "convert", "init", "revert"]

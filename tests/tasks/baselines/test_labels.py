@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from grus import installed
 from grus.errors import InputError
 from grus.tasks.baselines import majority, minirocket, nearest_neighbour, tfidf_logistic
 from grus.tasks.baselines import series as series_module
@@ -43,7 +45,7 @@ def test_tfidf_refuses_what_it_cannot_learn(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(InputError, match="texts have no words to learn from: empty vocabulary"):
         tfidf_logistic(["", "?"], ["x", "y"], ["a"])
     monkeypatch.setitem(sys.modules, "sklearn.feature_extraction.text", None)
-    with pytest.raises(InputError, match=r"needs scikit-learn: pip install 'grus\[baselines\]'"):
+    with pytest.raises(InputError, match=r"needs scikit-learn: " + re.escape(installed.command("baselines"))):
         tfidf_logistic(["a b", "c d"], ["x", "y"], [])
 
 
@@ -122,7 +124,7 @@ def test_series_that_cannot_be_compared(monkeypatch: pytest.MonkeyPatch) -> None
             baseline([one, one], ["a"], [one])
         for name in ("aeon.distances", "aeon.classification.convolution_based"):
             monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(InputError, match=r"needs aeon: pip install 'grus\[baselines\]'"):
+        with pytest.raises(InputError, match=r"needs aeon: " + re.escape(installed.command("baselines"))):
             baseline([one, one[:2]], ["a", "b"], [one])
         monkeypatch.undo()
     with pytest.raises(InputError, match="labels has 1 classes"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from grus import installed
 from grus.errors import InputError
 from grus.model import Model
 from grus.tasks.forecast import Architecture, Forecaster, Table, Trainer
@@ -160,7 +162,7 @@ assert "matplotlib.pyplot" not in sys.modules
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(InputError, match=r"pip install 'grus\[plot\]'"):
+    with pytest.raises(InputError, match=re.escape(installed.command("plot"))):
         plot({}, Table({"unique_id": ["a"], "ds": [1]}, target=False))
 
 

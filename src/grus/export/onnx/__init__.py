@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 
+from grus import installed
 from grus.errors import InputError
 from grus.export.agreement import Agreement
 from grus.export.onnx.graph import Graph
@@ -22,7 +23,7 @@ __all__ = ["LEAST_OPSET", "RUNS", "prove", "state_names", "to_onnx"]
 
 LEAST_OPSET = 14  # the first whose GRU is today's but for the types it takes
 MOST_BYTES = 1 << 31  # of a Protocol Buffers message
-NEEDS = "exporting to ONNX needs onnx and onnxruntime, which runs the file before it is kept: pip install 'grus[onnx]'"
+NEEDS = "exporting to ONNX needs onnx and onnxruntime, which runs the file before it is kept"
 
 
 def to_onnx(model: Model, path: str | os.PathLike[str], *, opset: int = 17) -> Agreement:
@@ -54,7 +55,7 @@ def build(model: Model, opset: int) -> bytes:
     try:
         from onnx import checker, defs, helper
     except ModuleNotFoundError:
-        raise InputError(NEEDS) from None
+        raise InputError(f"{NEEDS}: {installed.command('onnx')}") from None
     newest = defs.onnx_opset_version()
     if type(opset) is not int or not LEAST_OPSET <= opset <= newest:
         raise InputError(f"opset is {opset!r}, expected an integer from {LEAST_OPSET} to {newest}", "opset")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grus import installed
 from grus.errors import InputError
 from grus.export.agreement import FACTOR, Agreement, Expected, moved, random_inputs
 from grus.export.onnx.nodes import state_names
@@ -19,7 +20,7 @@ __all__ = ["RUNS", "prove"]
 
 Array = NDArray[Any]
 
-RUNS = "running an ONNX file needs onnx and onnxruntime: pip install 'grus[onnx]'"
+RUNS = "running an ONNX file needs onnx and onnxruntime"
 
 
 def prove(model: Model, data: bytes) -> Agreement:
@@ -31,7 +32,7 @@ def prove(model: Model, data: bytes) -> Agreement:
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        raise InputError(RUNS) from None
+        raise InputError(f"{RUNS}: {installed.command('onnx')}") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it says is raised, too
     try:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from grus import installed
 from grus.errors import InputError
 
 __all__ = ["check_labels", "module"]
@@ -18,7 +19,7 @@ def module(name: str, library: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != name.partition(".")[0]:
             raise  # it is there, and something it needs is not: its own message says more
-        raise InputError(f"this baseline needs {library}: pip install 'grus[baselines]'") from None
+        raise InputError(f"this baseline needs {library}: {installed.command('baselines')}") from None
 
 
 def check_labels(items: Sequence[object], labels: Sequence[str], least_classes: int = 2) -> None:
