@@ -1,9 +1,9 @@
 """Compile the extension for the other systems, by zig's cross compiler: macOS, Linux on Arm, Windows.
 
 Every source of ours, the bindings and nanobind itself. The kernels' templates are many: they are checked, and only with
-``--full`` made into code too (ten minutes and more). Nothing is run: what is compiled here is otherwise untested. Arguments: some of
-the targets, for all of them.
-The compiler is the package ``ziglang`` (``pip install ziglang``), or a zig on PATH; without one this says so and ends.
+``--full`` made into code too (ten minutes and more). Arguments: some of the targets. Nothing is run:
+what is compiled here is otherwise untested. The compiler is the package ``ziglang`` (``pip install ziglang``), or a zig
+on PATH; without one this says so and ends.
 """
 
 from __future__ import annotations
