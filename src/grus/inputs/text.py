@@ -24,10 +24,13 @@ from grus.errors import InputError, note
 from grus.spec.task import Characters, Subwords, Text, Words
 
 __all__ = [
+    "NO_SPACES",
+    "WORD_END",
     "as_unicode",
     "decode",
     "encode",
     "encode_tokens",
+    "ends_words",
     "first_steps",
     "is_word",
     "learn_characters",
@@ -40,6 +43,7 @@ __all__ = [
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 LETTER = re.compile(r"\w")
 BYTES = 256  # pieces of byte-pair encoding that stand for a byte each
+WORD_END = "\x1f"  # the unit separator, of characters of words: the last entry of their vocabulary, behind every word
 FREE = ""  # what id 0 is to the package: no piece is empty
 NO_SPACES = "text without spaces is read by characters (tokens='characters', --tokens characters)"
 
@@ -67,8 +71,14 @@ def encode(input: Text, text: str) -> Ids:
     return _encoder(_Same(input))(text)
 
 
+def ends_words(input: Text) -> bool:
+    """Whether these are characters of words, with WORD_END, the last of the ids, behind each."""
+    return isinstance(input, Characters) and input.vocabulary[-1] == WORD_END
+
+
 def encode_tokens(input: Words | Characters, tokens: Sequence[str]) -> Ids:
-    """The ids [T] of text that is cut into tokens already, each looked up whole.
+    """The ids [T] of text that is cut into tokens already, each looked up whole; of a vocabulary with WORD_END the
+    characters of each, and WORD_END behind it.
 
     Raises InputError for subwords, which cut a token further, and for tokens that are no text.
     """
@@ -77,6 +87,10 @@ def encode_tokens(input: Words | Characters, tokens: Sequence[str]) -> Ids:
     if not all(isinstance(token, str) for token in tokens):
         raise InputError(f"tokens are {tokens!r}, expected a sequence of str")
     known = _lookup(_Same(input))
+    if ends_words(input):
+        return np.array(
+            [i for t in tokens for i in (*(known.get(c, 0) * (c != WORD_END) for c in t), len(known))], np.int64
+        )
     lower = isinstance(input, Words) and input.lower
     return np.array([known.get(t.lower() if lower else t, 0) for t in tokens], np.int64)
 

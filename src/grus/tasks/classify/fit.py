@@ -25,7 +25,7 @@ from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.metrics import accuracy, log_loss, softmax, temperature
 from grus.tasks.classify.objects import IGNORED
 from grus.tasks.classify.predict import batches, check_finite, padded
-from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, make_task
+from grus.tasks.classify.prepare import Encoded, encode_inputs, encode_labels, labelled_steps, make_task
 from grus.tasks.classify.settings import Settings
 from grus.tasks.classify.split import hold_back, in_both
 from grus.tasks.fitted import Fitted
@@ -206,11 +206,11 @@ class _Objective:
 
     def _part(self, rows: NDArray[np.int64]) -> Part:
         x, lengths = padded([self.encoded.x[i] for i in rows.tolist()])
-        own = [self.encoded.target[i] for i in rows.tolist()]
-        classes = np.full((max(map(len, own)), len(own)), IGNORED, np.int64)
-        for k, labels in enumerate(own):
-            classes[: len(labels), k] = labels
         last = self.task.labels == "sequence"
+        classes = np.full((1 if last else len(x), len(rows)), IGNORED, np.int64)
+        for k, i in enumerate(rows.tolist()):
+            own = self.encoded.x[i]
+            classes[: len(own), k][slice(None) if last else labelled_steps(own, self.task)] = self.encoded.target[i]
         # copied, not shared: PyTorch aligns its own memory, and some matrix products' bits depend on the alignment
         inputs, ends = torch.tensor(x, device=self.device), torch.tensor(lengths)
         target = torch.tensor(classes, device=self.device).flatten()

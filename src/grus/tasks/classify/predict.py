@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from grus.spec import Classify
 from grus.tasks.checks import integer
 from grus.tasks.classify.examples import Examples, as_examples
 from grus.tasks.classify.metrics import softmax
-from grus.tasks.classify.prepare import encode_inputs
+from grus.tasks.classify.prepare import encode_inputs, labelled_steps
 
 __all__ = [
     "Runner",
@@ -113,11 +114,12 @@ def run_all(session: Runner, x: Sequence[Single], task: Classify) -> list[Single
 def batches(x: Sequence[Single], task: Classify, run: Callable[[Single, Ids], Single]) -> list[Single]:
     """What ``run(x [T, B, F], lengths [B])`` gives, [B, K] or [T, B, K], for each sequence as [1, K] or [T, K]."""
     found: list[Any] = [None] * len(x)
+    at = partial(labelled_steps, task=task)
     for rows in _batches(np.array([len(steps) for steps in x], np.int64)):
         stacked, lengths = padded([x[i] for i in rows.tolist()])
         output = run(stacked, lengths)
         for k, row in enumerate(rows.tolist()):
-            found[row] = output[k : k + 1] if task.labels == "sequence" else output[: lengths[k], k]
+            found[row] = output[k : k + 1] if task.labels == "sequence" else output[: lengths[k], k][at(x[row])]
     return found
 
 

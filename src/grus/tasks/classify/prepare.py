@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from grus.errors import InputError, Note, note
 from grus.inputs.text import (
     NO_SPACES,
+    WORD_END,
     encode,
     encode_tokens,
+    ends_words,
     first_steps,
     is_word,
     learn_characters,
     learn_subwords,
     learn_words,
     read_vocabulary,
+    split_words,
 )
 from grus.spec import Characters, Classify, Numeric, Series, Subwords, Words
 from grus.spec.task import Text
@@ -38,6 +41,7 @@ __all__ = [
     "encode_labels",
     "find_labels",
     "flat_labels",
+    "labelled_steps",
     "make_task",
 ]
 
@@ -143,12 +147,12 @@ def _scales(examples: Examples) -> Series:
 
 def _vocabulary(examples: Examples, settings: Settings) -> Text:
     if settings.vocabulary is not None:
-        return read_vocabulary(settings.vocabulary, settings.tokens, lower=settings.lower)
+        return _of_words(read_vocabulary(settings.vocabulary, settings.tokens, lower=settings.lower), examples)
     for i, given in enumerate(examples.inputs):
         _check_text(given, examples, i)
     size, texts = settings.vocabulary_size, examples.inputs
     if examples.kind == "tokens" and settings.tokens != "subwords":
-        return _token_vocabulary(texts, settings)
+        return _of_words(_token_vocabulary(texts, settings), examples)
     match settings.tokens:
         case "words":
             return learn_words(texts, size, settings.least_count, lower=settings.lower)
@@ -161,8 +165,7 @@ def _vocabulary(examples: Examples, settings: Settings) -> Text:
 def _token_vocabulary(texts: Sequence[list[str]], settings: Settings) -> Words | Characters:
     """Of text that is cut already; a token may hold what the rules of ``grus.inputs.text`` would cut further."""
     if settings.tokens == "characters":
-        single = (token for tokens in texts for token in tokens if len(token) == 1)
-        return learn_characters(single, settings.vocabulary_size)
+        return learn_characters((token for tokens in texts for token in tokens), settings.vocabulary_size)
     counts: dict[str, int] = {}
     for tokens in texts:
         for token in tokens:
@@ -174,6 +177,21 @@ def _token_vocabulary(texts: Sequence[list[str]], settings: Settings) -> Words |
     if not kept:
         raise InputError(f"no token occurs {settings.least_count} times: there is no vocabulary to learn; {NO_SPACES}")
     return Words(tuple(kept[: settings.vocabulary_size]), settings.lower)
+
+
+def _of_words(input: Text, examples: Examples) -> Text:
+    """Characters of words, and not of single letters, with what ends a word."""
+    long = examples.kind == "tokens" and any(len(token) > 1 for tokens in examples.inputs for token in tokens)
+    if not long or not isinstance(input, Characters):
+        return input
+    return Characters((*(entry for entry in input.vocabulary if entry != WORD_END), WORD_END))
+
+
+def labelled_steps(x: Single, task: Classify) -> Ids | slice:
+    """The steps of x [T, features] that give a label: every one, or of words read by characters the one behind each."""
+    if task.labels == "step" and not isinstance(task.input, Series) and ends_words(task.input):
+        return np.flatnonzero(x[:, 0] == task.input.size - 1)
+    return slice(None)
 
 
 def encode_inputs(examples: Examples, task: Classify) -> list[Single]:
@@ -195,6 +213,8 @@ def encode_inputs(examples: Examples, task: Classify) -> list[Single]:
     found = []
     for i, given in enumerate(examples.inputs):
         _check_text(given, examples, i)
+        if isinstance(given, str) and ends_words(task.input):
+            given = split_words(given)
         ids = encode(task.input, given) if isinstance(given, str) else _tokens(task.input, given)
         if not len(ids):
             raise InputError(f"{examples.place(i)} is empty: it has no words, so there is nothing to classify")
@@ -209,6 +229,7 @@ def _tell_unknown(ids: Sequence[Ids], input: Text) -> None:
     if isinstance(input, Subwords):  # bytes are all known
         return
     mark = np.array([False, *(isinstance(input, Words) and not is_word(entry) for entry in input.vocabulary)])
+    mark[-1] |= ends_words(input)
     ids = [row[~mark[row]] for row in ids]
     unknown, total = sum(int((row == 0).sum()) for row in ids), sum(map(len, ids))
     blank = sum(len(row) > 0 and not row.any() for row in ids)
@@ -241,8 +262,9 @@ def encode_labels(examples: Examples, task: Classify, x: Sequence[Single]) -> li
             raise InputError(
                 f"{examples.place(i)} has the label {str(unknown)!r}, which the model does not know: {shown}"
             )
-        if examples.labelled == "step" and len(own) != len(x[i]):
-            raise InputError(f"{examples.place(i)} has {len(own)} labels, but {len(x[i])} steps")
+        steps = len(x[i][labelled_steps(x[i], task)])
+        if examples.labelled == "step" and len(own) != steps:
+            raise InputError(f"{examples.place(i)} has {len(own)} labels, but {steps} steps")
     return found
 
 
