@@ -39,7 +39,7 @@ def spelled(name: str, reset_after: bool, x: Array, h: Array, W: Array, U: Array
     at = {gate: slice(i * H, (i + 1) * H) for i, gate in enumerate(order)}
     if c is None:
         c = np.zeros(3 * H)
-    elif name == "flax":  # hr and hz have no bias
+    elif name in ("flax", "equinox"):  # hr and hz have no bias
         c = np.concatenate([np.zeros(2 * H), c])
     r, z = (sigma(x @ W[at[g]].T + b[at[g]] + h @ U[at[g]].T + c[at[g]]) for g in "rz")
     inner = r * (h @ U[at["n"]].T + c[at["n"]]) if reset_after else (r * h) @ U[at["n"]].T + c[at["n"]]

@@ -80,6 +80,7 @@ CONVENTIONS: dict[str, Convention] = {
     "keras": Convention("zrn", True, (True,), "two", True, "keras.layers.GRU(reset_after=True), bias [2, 3H]"),
     "keras_reset_before": Convention("zrn", True, (False,), "one", True, "keras.layers.GRU(reset_after=False)"),
     "flax": Convention("rzn", True, (True,), "candidate", True, "flax.linen.GRUCell: dense kernels ir iz in, hr hz hn"),
+    "equinox": Convention("rzn", True, (True,), "candidate", False, "equinox.nn.GRUCell: bias [3H], bias_n [H]"),
     "onnx": Convention("zrn", True, (True, False), "two", False, "ONNX GRU: W[zrh], R[zrh], B = [Wb, Rb]"),
     "cho2014": Convention("rzn", True, (False,), "one", False, "Cho et al. 2014, arXiv:1406.1078, eq. 5 to 8"),
     "chung2014": Convention("rzn", False, (False,), "one", False, "Chung et al. 2014, arXiv:1412.3555, section 3.2"),

@@ -184,3 +184,12 @@ def test_what_is_refused(failing: Callable[[str], str], tmp_path: Path, command:
     line = failing(command)
     for word in words:
         assert word in line
+
+
+def test_a_byte_order_mark_is_no_number(feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = []
+    for mark in (b"", b"\xef\xbb\xbf"):
+        feed(mark + text(X[:2, 0], ",").encode())
+        assert main(["stream", "model"]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] and answers[0].count("\n") == 2

@@ -310,3 +310,15 @@ X = np.zeros((3, 2, 4), np.float32)
 def test_bad_input(call: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))])
+def test_a_session_is_copied_and_pickled(copied: Callable[[Session], Session]) -> None:
+    session = Session(model_of(GRU(3, 4), Linear(4, 2)), isa="generic")
+    x = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
+    y, state = session.run(x)
+    again = copied(session)
+    np.testing.assert_array_equal(again.run(x)[0], y)
+    kept = again.state_from_bytes(session.state_to_bytes(state))
+    np.testing.assert_array_equal(again.step(x[0], kept)[0], session.step(x[0], state)[0])
+    assert again._made_of[1] == "generic"

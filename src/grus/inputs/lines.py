@@ -51,7 +51,7 @@ def lines(file: BinaryIO, size: int, name: str) -> Iterator[Line]:
         if len(raw) > most:
             raise InputError(f"{where} has more than {most:,} bytes, expected {size} numbers")
         try:
-            text = raw.decode().strip()
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()  # some programs begin a file with a mark
         except UnicodeDecodeError:
             raise InputError(f"{where} is not text") from None
         if text:

@@ -6,6 +6,8 @@ threads at once. The bits of a sequence's output do not depend on its batch, on 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -46,6 +48,11 @@ class Session:
         self._state_sizes = state_sizes(spec.blocks)
         self._streams = spec.streams
         self._hash = bytes.fromhex(model.hash)
+        self._made_of = model, isa
+
+    def __reduce__(self) -> tuple[partial[Session], tuple[Model]]:
+        model, isa = self._made_of  # packed weights are of one machine: a copy or pickle is made anew of its model
+        return partial(type(self), isa=isa), (model,)
 
     def initial_state(self, batch: int) -> State:
         """The state before the first step of ``batch`` streams: zeros. Raises InputError for a model not to stream."""
