@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.func import grad, vmap
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from grus.torch import GRU, GRUCell, recurrence
 from grus.torch.recurrence import Extras, Weights, operators, packing
@@ -390,3 +391,18 @@ def test_a_compiled_module_sees_weights_change() -> None:
         given = (x, None, *other.parameters(), *[None] * 6, 0.0, True, False, False, False, 0)
         assert torch.equal(torch.ops.grus.layer(*given)[0], other(x)[0])
     assert len(packing._BY_ADDRESS) <= packing._MOST
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}])
+@pytest.mark.parametrize(("with_h0", "by_x"), [(False, False), (True, True)])
+def test_products_are_counted_as_those_of_torch(options: dict[str, Any], with_h0: bool, by_x: bool) -> None:
+    counts = []
+    for module in (nn.GRU(I, H, **options), GRU(I, H, **options)):
+        x = torch.randn(T, B, I, requires_grad=by_x)
+        h0 = torch.randn(len(module.all_weights), B, H, requires_grad=True) if with_h0 else None
+        with FlopCounterMode(display=False) as forward:
+            y, _ = module(x, h0)
+        with FlopCounterMode(display=False) as backward:
+            y.sum().backward()
+        counts.append((forward.get_total_flops(), backward.get_total_flops()))
+    assert counts[0] == counts[1] and min(counts[0]) > 0

@@ -9,6 +9,7 @@ the derivative of such an operator, get the same two functions as :class:`torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from grus.torch.recurrence import native, packing, pullback, vmap
 from grus.torch.recurrence.types import DIFFERENTIABLE, TENSORS, WEIGHTS, Backward, Direction
@@ -135,6 +137,28 @@ def _second_derivative(ctx: Any, *by: Tensor | None) -> tuple[Any, ...]:
 
 _forward.register_autograd(lambda ctx, *by: _derivative(ctx, _backward, *by), setup_context=_save)
 _backward.register_autograd(_second_derivative, setup_context=_save_backward)
+
+
+@register_flop_formula(torch.ops.grus.layer)
+def _flops(*args: Any, **_: Any) -> int:
+    """As PyTorch counts: two for each multiplication of a product. Of tensors the shapes are given."""
+    one: Any = Direction(*args)
+    steps, batch, _features = one.x
+    return steps * batch * (_flops_a_row(one.weight_ih) + _flops_a_row(one.weight_hh))  # type: ignore[no-any-return]
+
+
+@register_flop_formula(torch.ops.grus.layer_backward)
+def _backward_flops(dy: Any, dh_n: Any, *args: Any, **_: Any) -> int:
+    *given, by_x, by_weights, _groups = args
+    one: Any = Direction._make((*given[: TENSORS.stop], *given[TENSORS.stop + 2 :], 0))
+    steps, batch, _features = one.x
+    back = steps if one.h0 is not None else max(steps - 1, 0)  # to the state before each step, where it is somebody's
+    W, U = _flops_a_row(one.weight_ih), _flops_a_row(one.weight_hh)
+    return batch * (steps * (by_x * W + by_weights * (W + U)) + back * U)  # type: ignore[no-any-return]
+
+
+def _flops_a_row(shape: Any) -> int:
+    return 0 if shape is None else 2 * math.prod(shape)
 
 
 class _Transformed(torch.autograd.Function):
