@@ -107,7 +107,9 @@ def route(x: Tensor, h0: Tensor | None, U: Tensor) -> Literal["operators", "plai
 
 def in_onnx_export() -> bool:
     """Whether this call is written to an ONNX file."""
-    return (torch.compiler.is_exporting() or torch._C._is_tracing()) and _asked_torch()
+    if torch.compiler.is_compiling():  # where Dynamo cannot ask for tracers
+        return torch.compiler.is_exporting() and _asked_torch()
+    return torch._C._is_tracing() and _asked_torch()
 
 
 def _asked_torch() -> bool:
