@@ -1,9 +1,9 @@
 """Compile the extension for the other systems, by zig's cross compiler: macOS, Linux on Arm, Windows.
 
 Every source of ours, the bindings and nanobind itself. The kernels' templates are many: they are checked once a
-processor, and only with ``--full`` made into code (ten minutes and more). Arguments: some of the targets. Nothing is run:
-what is compiled here is otherwise untested. The compiler is the package ``ziglang`` (``pip install ziglang``), or a zig
-on PATH; without one this says so and ends.
+processor, and only with ``--full`` made into code (ten minutes and more). Arguments: some of the targets. Nothing is
+run: what is compiled here is otherwise untested. The compiler is the package ``ziglang`` (``pip install ziglang``), or
+a zig on PATH; without one this says so and ends.
 """
 
 from __future__ import annotations

@@ -66,7 +66,11 @@ def test_inference_of_a_layer(steps: int, batch: int, with_h0: bool, options: di
 
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("wanted", [{"x"}, {"h"}, {"weight_ih"}, {"weight_hh", "h"}, {"x", "h", "weights"}], ids=lambda names: "-".join(sorted(names)))
+@pytest.mark.parametrize(
+    "wanted",
+    [{"x"}, {"h"}, {"weight_ih"}, {"weight_hh", "h"}, {"x", "h", "weights"}],
+    ids=lambda names: "-".join(sorted(names)),
+)
 def test_training_a_cell(reset_after: bool, bias: bool, wanted: set[str], watch: Watch) -> None:
     cell = grus.torch.GRUCell(5, 7, bias, reset_after=reset_after)
     for name, parameter in cell.named_parameters():

@@ -76,6 +76,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     options = None
     try:
         argv = sys.argv[1:] if arguments is None else arguments
+        if not argv:  # as git and pip answer it
+            parser().print_help()
+            return 0
         options = config.apply(parser(argv), argv)
         first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
         with config.saving(options), notes_on_stderr(shown=first):

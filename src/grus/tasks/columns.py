@@ -46,19 +46,19 @@ Columns = dict[str, NDArray[Any]]
 
 
 def read(
-    path: str | os.PathLike[str], *, expected: str, encoding: str | None = None
+    path: str | os.PathLike[str], *, expected: str, encoding: str | None = None, text: str | None = None
 ) -> tuple[Columns, NDArray[np.int64] | None]:
     """The columns of a CSV, Parquet or JSON lines file, and the line each row stands in, counted from 1 (not Parquet).
 
-    What begins with a brace is JSON lines, whatever its name. expected: the columns of a
-    usual header, for the message about an empty file. encoding: None where it cannot be chosen, and is UTF-8. A key
-    that a line of JSON lacks is None. Raises FileNotFoundError, or InputError for a file that is empty, damaged, or no
-    table.
+    What begins with a brace is JSON lines, whatever its name. expected: the columns of a usual header, for the message
+    about an empty file. encoding: None where it cannot be chosen, and is UTF-8. text: what the file holds, where it was
+    read before. A key that a line of JSON lacks is None. Raises FileNotFoundError, or InputError for a file that is
+    empty, damaged, or no table.
     """
     check_there(path)
     if is_parquet(path):
         return _read_parquet(path), None
-    text = read_text(path, encoding)
+    text = read_text(path, encoding) if text is None else text
     begins = text.lstrip()[:1]
     if begins == "[" and Path(path).suffix.lower() in (".json", ""):
         raise InputError(f"{os.fspath(path)} is a list in JSON: expected an object a line, as jq -c '.[]' writes it")

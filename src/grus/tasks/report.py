@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Report", "aligned"]
+__all__ = ["Report", "aligned", "one_line"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Report:
         return text.getvalue()
 
 
+def one_line(value: object) -> str:
+    """As text, line breaks and tabs in it as ``\\n`` and ``\\t``: a label may have them, a line of a table may not."""
+    return str(value).translate({ord(c): repr(c)[1:-1] for c in "\n\r\t"})
+
+
 def aligned(rows: Sequence[dict[str, Any]], show: Callable[[str, float], str]) -> str:
     """The rows as a table, its first column to the left and the others to the right."""
 
@@ -57,10 +62,10 @@ def aligned(rows: Sequence[dict[str, Any]], show: Callable[[str, float], str]) -
             return "-"
         if isinstance(value, float):
             return show(name, value)
-        return f"{value:,}" if isinstance(value, int) else str(value)
+        return f"{value:,}" if isinstance(value, int) else one_line(value)
 
     names = list(rows[0])
-    cells = [names] + [[text(name, row[name]) for name in names] for row in rows]
+    cells = [list(map(one_line, names))] + [[text(name, row[name]) for name in names] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
     lines = (
         "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))

@@ -195,6 +195,9 @@ class _Loop:
     def finish(self) -> Result:
         run = self.run
         self.reporter.spare(self.end - run.step)
+        early = "" if run.step == self.end else f"; ended early: no better since, of {self.end} steps at most"
+        best = f"the best was step {run.best_step}, which is kept, of {run.step}" if run.best else f"{run.step} steps"
+        self.reporter.message(f"{self.name}: {best}{early}")
         if run.best:
             result = Result(run.best, run.best_step, run.best_score, run.curve)
         else:

@@ -30,6 +30,7 @@ class Reporter:
         self.printed_ran = 0
         self.loss: float | None = None
         self.validation: float | None = None
+        self.beside = ""  # what was measured with the validation, in words
         self.bar: Any = self._bar() if self.show and self.stream.isatty() else None
 
     def _bar(self) -> Any:
@@ -52,7 +53,7 @@ class Reporter:
     def begin(self, label: str, steps: int) -> None:
         """Another training begins, of ``steps`` steps: its loss is not a continuation of the last one's."""
         self.label, self.step, self.steps = label, 0, steps
-        self.loss = self.validation = None
+        self.loss, self.validation, self.beside = None, None, ""
         if self.bar is not None:
             self.bar.set_description_str(label, refresh=False)
             self.bar.set_postfix_str("", refresh=False)
@@ -81,7 +82,9 @@ class Reporter:
         now = time.monotonic()
         if self.ran == 1:
             self.started = now  # reading and the first step's preparations say nothing of the steps to come
-        text = f"loss {self.loss:.4f}" + ("" if self.validation is None else f", validation {self.validation:.4f}")
+        text = f"loss {self.loss:.4f}" + (
+            "" if self.validation is None else f", validation {self.validation:.4f}{self.beside}"
+        )
         if self.ran > 1:
             text += f", {(now - self.started) / (self.ran - 1) * self.left:.0f} s left"
         if self.bar is not None:

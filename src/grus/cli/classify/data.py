@@ -19,11 +19,11 @@ DATA = "a table (.csv, .parquet, .jsonl), a folder, .ts or .npz"
 FORMATS = """\
 data:
   a table of texts             text,label: a text a row (CSV, Parquet, or JSON lines)
-  a folder                     FOLDER/CLASS/*.txt
+  a folder                     FOLDER/CLASS/*.txt, or of folders train and test with these
   a table of steps             unique_id,token,label: a word a row, each with a label; or unique_id,…,label with
                                columns of numbers, and ds where the order of rows is not that of time
   .ts, .npz                    series of the UCR and UEA archive; arrays X, y and lengths
-  -                            standard input: a table as CSV, or JSON lines
+  -                            standard input: a table as CSV, or JSON lines; for predict also a text a line
 """
 
 
@@ -41,6 +41,7 @@ def add_longest(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(path: Path, options: argparse.Namespace) -> Examples:
+def read(path: Path, options: argparse.Namespace, *, lines: bool = False) -> Examples:
     """The examples in a file or folder, as the options of :func:`add_columns` say."""
-    return files.read(path, settings.settings(options, files.Names), labels=options.labels, encoding=options.encoding)
+    names = settings.settings(options, files.Names)
+    return files.read(path, names, labels=options.labels, encoding=options.encoding, lines=lines)

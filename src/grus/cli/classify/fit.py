@@ -9,6 +9,7 @@ from grus.cli import fitting, shared
 from grus.cli import options as settings
 from grus.cli.classify import data as classify_data
 from grus.errors import InputError
+from grus.tasks.classify.files import train_and_test
 from grus.tasks.classify.settings import Settings
 from grus.training.torchrun import is_first
 
@@ -40,6 +41,8 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     chosen = settings.settings(options, Settings)
+    options.data, beside = train_and_test(options.data)
+    options.test = options.test or beside
     if options.compare_lstm and options.test is None:
         raise InputError("--compare-lstm needs --test DATA, on which the two are compared")
     inputs = (options.data, options.test, options.vocabulary)

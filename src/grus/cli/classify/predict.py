@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from grus.files import check_output, write_whole
 EPILOG = f"""\
 examples:
   grus classify predict model.safetensors reviews.csv -o classes.csv --proba
-  grus classify predict model.safetensors --text "A film to remember."
+  grus classify predict model.safetensors --text "A film to remember." --text "Dull."
+  cat texts.txt | grus classify predict model.safetensors
 
 {classify_data.FORMATS}
 The output has the columns unique_id (where the data has none: the number of the sequence, from 1) and label; with
@@ -27,8 +29,8 @@ def add(verbs: Any) -> None:
     parser = shared.verb(verbs, "predict", run, "the classes of texts or series", what, EPILOG)
     shared.add_model(parser, "classify")
     shared.add_data(parser, classify_data.DATA, nargs="?")
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the .csv or .jsonl file to write")
-    parser.add_argument("--text", metavar="TEXT", help="one text, answered on standard output")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="a .csv or .jsonl file (default: show them)")
+    parser.add_argument("--text", action="append", metavar="TEXT", help="a text in the place of DATA; may be repeated")
     parser.add_argument("--proba", action="store_true", help="also the probability of every class")
     classify_data.add_longest(parser)
     classify_data.add_columns(parser)
@@ -36,12 +38,10 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.data is None and options.text is None and not sys.stdin.isatty():
+        options.data = shared.data("-")
     if (options.data is None) == (options.text is None):
         raise InputError("expected either DATA or --text, one of them (see grus classify predict --help)")
-    if options.data is not None and options.output is None:
-        raise InputError("DATA needs -o OUT: the file to write the classes to")
-    if options.text is not None and options.output is not None:
-        raise InputError("--text is answered on standard output: leave -o out")
     data = None if options.data is None or options.data.is_dir() else options.data
     check_output("--output", options.output, options.model, data, suffixes=(".csv", ".jsonl"))
 
@@ -53,10 +53,14 @@ def run(options: argparse.Namespace) -> int:
     shared.set_threads(options.threads)
     model = reading(load(options.model), options.longest)
     if options.text is not None:
-        print(rows.as_text(rows.of(model, Examples("text", [options.text], where=["--text"]), proba=options.proba)))
-        return 0
-    examples = classify_data.read(options.data, options)
+        examples = Examples("text", options.text, where=["--text"] * len(options.text))
+    else:
+        examples = classify_data.read(options.data, options, lines=True)
     found = rows.of(model, examples, proba=options.proba)
+    if options.output is None:
+        plain = examples.kind == "text" and examples.ids is None and examples.labels is None
+        print(rows.as_text(found) if plain else rows.as_csv(found).removesuffix("\n"))
+        return 0
     lines = options.output.suffix.lower() == ".jsonl"
     write_whole(options.output, (rows.as_json_lines(found) if lines else rows.as_csv(found)).encode())
     print(f"{options.output}: {shared.count(len(examples), 'sequence')}, {shared.count(len(found), 'row')}")

@@ -24,7 +24,7 @@ def add(verbs: Any) -> None:
     parser = shared.verb(verbs, "predict", run, "forecast what follows the end of every series", what, EPILOG)
     shared.add_model(parser, "forecast")
     shared.add_data(parser, forecast_data.DATA)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the CSV or Parquet to write")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="a CSV or Parquet file (default: show them)")
     parser.add_argument("--future-data", type=shared.data, metavar="FILE", help="covariates over the horizon")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="a picture of a few series and their forecasts")
     parser.add_argument("--plot-ids", type=shared.names, metavar="ID,…", help="the series in it (default: six of them)")
@@ -34,7 +34,7 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from grus.tasks.forecast.tablefile import WRITTEN
+    from grus.tasks.forecast.tablefile import WRITTEN, as_csv
 
     inputs = (options.model, options.data, options.future_data)
     written = {"--output": options.output, "--plot": options.plot}
@@ -57,9 +57,14 @@ def run(options: argparse.Namespace) -> int:
         from grus.tasks.forecast.plot import plot
 
         picture = plot(table, forecast, ids=options.plot_ids)
-    forecast.write(options.output)
+    if options.output is None:
+        print(as_csv(forecast), end="")
+    else:
+        forecast.write(options.output)
     if picture is not None:
         write_whole(options.plot, picture)
+    if options.output is None:
+        return 0
     drawn = "" if picture is None else f"; picture: {options.plot}"
     print(f"{options.output}: {len(forecast.ids):,} series, {forecast.num_rows:,} rows{drawn}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from importlib import import_module
 from typing import Any, ClassVar
@@ -33,7 +34,8 @@ class Classifier(Estimator):
     The parameters are those of :class:`Settings`; ``fit`` checks them. X is a list of str, of lists of str (texts cut
     into tokens), or of arrays [T, channels]; or an array [N, T, channels] or [N, T]. y has a label for each, or a list
     of one a step. scikit-learn's ``cross_val_score``, ``GridSearchCV`` and ``Pipeline`` take it, and a search reaches
-    what is within a parameter by a name such as ``architecture__hidden_size``.
+    what is within a parameter by a name such as ``architecture__hidden_size``. ``random_state`` is
+    scikit-learn's name for the trainer's seed; where it is given, it counts.
 
     After ``fit``: ``model_``, the trained :class:`grus.Model`, and ``classes_``, the labels in the order of the
     probabilities: text, numbers, booleans, dates or times, as ``fit`` was given them, after :meth:`load` too.
@@ -60,6 +62,7 @@ class Classifier(Estimator):
         architecture: Architecture | None = None,
         optimiser: Optimiser | None = None,
         trainer: Trainer | None = None,
+        random_state: int | None = None,
     ) -> None:
         self.tokens = tokens
         self.vocabulary_size = vocabulary_size
@@ -70,6 +73,19 @@ class Classifier(Estimator):
         self.architecture = architecture
         self.optimiser = optimiser
         self.trainer = trainer
+        self.random_state = random_state
+
+    @property
+    def settings(self) -> Any:
+        """The parameters, checked. Raises InputError that names the one that is wrong."""
+        given = {name: value for name, value in self.get_params(deep=False).items() if value is not None}
+        seed = given.pop("random_state", None)
+        settings = self.kinds(**given)
+        if seed is None:
+            return settings
+        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+            raise InputError(f"random_state is {seed!r}, expected an integer: it is the seed of the trainer")
+        return dataclasses.replace(settings, trainer=dataclasses.replace(settings.trainer, seed=int(seed)))
 
     def fit(self, X: Any, y: Any = None, *, progress: bool = False) -> Classifier:
         """Train on the sequences X with the labels y (X may be Examples, with labels) and return self.

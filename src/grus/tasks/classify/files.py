@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.errors import InputError
+from grus.errors import InputError, note
+from grus.files import STDIN
 from grus.tasks import columns
 from grus.tasks.classify.labels import is_missing, plain
 from grus.tasks.classify.npz import read_array, read_npz
@@ -21,7 +23,9 @@ from grus.tasks.classify.ts import read_ts
 from grus.tasks.options import Options, option
 from grus.tasks.times import parse_times
 
-__all__ = ["Names", "read"]
+__all__ = ["Names", "read", "train_and_test"]
+
+UNLABELLED = "unsup"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def read(
     *,
     labels: str = "auto",
     encoding: str = "utf-8",
+    lines: bool = False,
 ) -> Examples:
     """The examples in a file or folder; without labels where it has none.
 
@@ -56,13 +61,14 @@ def read(
     .npz and .npy: NumPy. .conll, .conllu, .iob, .bio and text files that look so: a word and its label a line.
 
     labels: "sequence" or "step", or "auto": of a series "step" where they differ within it. encoding: of text files.
+    lines: what comes from a pipe and has no header with such columns is a text a line.
     Raises FileNotFoundError, or InputError that names the file, the line and what was expected.
     """
     names = names or Names()
     if labels not in ("auto", "sequence", "step"):
         raise InputError(f"labels is {labels!r}, expected 'auto', 'sequence' or 'step'")
     columns.check_encoding(encoding)
-    examples = _read(path, names, labels, encoding)
+    examples = _read(path, names, labels, encoding, lines)
     if names.channels and examples.kind != "series":
         raise InputError(
             f"channels names {names.channels[0]!r}, but {os.fspath(path)} holds texts: leave channels out", "channels"
@@ -74,7 +80,7 @@ def read(
     return examples
 
 
-def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str) -> Examples:
+def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str, plain: bool) -> Examples:
     place = Path(path)
     if place.is_dir():
         return _read_folder(place, encoding)
@@ -98,7 +104,13 @@ def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str
             pass  # a table
     if place.suffix.lower() == ".txt":
         raise InputError(f"{os.fspath(path)} is one text: expected a table, or a folder of texts for each class")
-    found, lines = columns.read(path, expected=f"{names.text},{names.label}", encoding=encoding)
+    piped = columns.read_text(path, encoding) if plain and os.fspath(path) == STDIN else None
+    if piped is not None and piped.strip() and not _is_table(piped, names):
+        texts = {n: text for n, text in enumerate(piped.rstrip().split("\n"), 1) if text.strip()}
+        if len(texts) < (last := max(texts)):
+            note(f"standard input: {last - len(texts)} of {last} lines are empty, and left out")
+        return Examples("text", list(texts.values()), where=[f"standard input, line {n}" for n in texts])
+    found, lines = columns.read(path, expected=f"{names.text},{names.label}", encoding=encoding, text=piped)
     table = _Table(os.fspath(path), found, lines)
     if not table.rows:
         raise InputError(f"{table.name} has a header but no rows")
@@ -117,6 +129,21 @@ def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str
         f"{table.name} has neither a column {names.text!r} (--text-col) nor {names.id!r} (--id-col); it has "
         f"{', '.join(map(repr, found))}; a table with a series a row is read as .tsv without a header, its label first"
     )
+
+
+def train_and_test(path: Path) -> tuple[Path, Path | None]:
+    """The folders ``train`` and ``test`` of one that has them, each with classes, as archives do; else itself."""
+    parts = [path / "train", path / "test"]
+    if path.is_dir() and all(part.is_dir() and any(map(_files, _folders(part))) for part in parts):
+        note(f"{path}: its folder train is trained on, and its folder test is for the test")
+        return parts[0], parts[1]
+    return path, None
+
+
+def _is_table(text: str, names: Names) -> bool:
+    first = next(line for line in text.split("\n") if line.strip())
+    header = {cell.strip().strip('"') for cell in re.split("[,;\t]", first)}
+    return first.lstrip().startswith("{") or not header.isdisjoint({names.text, names.id})
 
 
 class _Table:
@@ -280,7 +307,10 @@ def _number(table: _Table, row: int, name: str, value: Any) -> float:
 
 
 def _read_folder(folder: Path, encoding: str) -> Examples:
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = _folders(folder)
+    if len(classes) > 1 and any(kind.name == UNLABELLED for kind in classes):
+        note(f"{folder}: {UNLABELLED} is left out: in IMDb's archive it holds texts without a label")
+        classes = [kind for kind in classes if kind.name != UNLABELLED]
     found: list[tuple[Path, str]] = [(file, kind.name) for kind in classes for file in _files(kind)]
     labels: Sequence[str] | None = [name for _, name in found]
     for kind in classes if found else ():
@@ -293,6 +323,10 @@ def _read_folder(folder: Path, encoding: str) -> Examples:
     texts = [columns.read_text(file, encoding) for file, _ in found]
     names = [str(file) for file, _ in found]
     return Examples("text", texts, labels, ids=[str(file.relative_to(folder)) for file, _ in found], where=names)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -153,10 +153,15 @@ class _Training:
                 settings.optimiser, steps, patience=trainer.patience, average=trainer.average, tolerance=TOLERANCE
             ),
             seed,
-            validate=None if held is None else held.loss,
+            validate=None if held is None else lambda network: self._look(held, network),
             stop=None if best is None else max(1, round(best * steps)),
         )
         return network.eval(), result.step / steps
+
+    def _look(self, held: _HeldBack, network: Network) -> float:
+        logits, loss, _ = held.score([network])
+        self.fitting.reporter.beside = f", accuracy {accuracy(held.truth, logits.argmax(axis=1)):.4f}"
+        return loss
 
 
 def spread(network: Network) -> None:
@@ -233,19 +238,16 @@ class _HeldBack:
         self.scored = truth != IGNORED  # the steps that have a label
         self.truth = truth[self.scored]
 
-    def loss(self, network: Network) -> float:
-        """The log loss, the temperature chosen for it: it does not matter how certain the network is, for that will be
-        calibrated."""
-        return self._score([network])[1]
-
     def calibrate(self, networks: Sequence[Network]) -> tuple[Classify, dict[str, float]]:
         """The task with the temperature that fits best, and what it comes to."""
-        logits, loss, scale = self._score(networks)
+        logits, loss, scale = self.score(networks)
         right = accuracy(self.truth, logits.argmax(axis=1))
         task = dataclasses.replace(self.task, temperature=scale)
         return task, {"sequences": len(self.encoded.x), "accuracy": right, "log loss": loss}
 
-    def _score(self, networks: Sequence[Network]) -> tuple[NDArray[np.float32], float, float]:
+    def score(self, networks: Sequence[Network]) -> tuple[NDArray[np.float32], float, float]:
+        """The mean outputs, their log loss and the temperature chosen for it: it does not matter how certain a network
+        is, for that will be calibrated."""
         logits = np.concatenate(_mean_output(networks, self.encoded.x, self.task))[self.scored]
         if not np.isfinite(logits).all():
             return logits, float("nan"), 1.0

@@ -13,6 +13,7 @@ from grus.inputs.text import split_words
 from grus.model import Model
 from grus.tasks.classify.examples import Examples
 from grus.tasks.classify.predict import predict_proba, task_of
+from grus.tasks.report import one_line
 
 __all__ = ["as_csv", "as_json_lines", "as_text", "of"]
 
@@ -52,11 +53,16 @@ def as_json_lines(rows: list[dict[str, Any]]) -> str:
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
-    """A line for one label, or for each step, the most probable classes first where they are asked for."""
+    """A line for one label, or for each step, the most probable classes first where they are asked for.
+
+    An empty line stands between the steps of two sequences.
+    """
     lines = []
-    for row in rows:
+    for row, before in zip(rows, [None, *rows], strict=False):
+        if before is not None and row.get("step") == 1:
+            lines.append("")
         shown = [row["token"]] if "token" in row else []
-        shown.append(str(row["label"]))
+        shown.append(one_line(row["label"]))
         p = sorted(((v, k[2:-1]) for k, v in row.items() if k.startswith("p(")), reverse=True)
-        lines.append("\t".join([*shown, *(f"{name} {value:.4f}" for value, name in p)]))
+        lines.append("\t".join([*shown, *(f"{one_line(name)} {value:.4f}" for value, name in p)]))
     return "\n".join(lines)

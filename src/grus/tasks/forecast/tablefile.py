@@ -18,7 +18,7 @@ from grus.files import write_whole
 from grus.tasks import columns
 from grus.tasks.times import format_times
 
-__all__ = ["WRITTEN", "read", "write"]
+__all__ = ["WRITTEN", "as_csv", "read", "write"]
 
 WRITTEN = (".csv", *columns.PARQUET)  # the endings of the files that are written
 
@@ -45,11 +45,16 @@ def write(table: Mapping[str, NDArray[Any]], path: str | os.PathLike[str]) -> No
         arrow.parquet.write_table(arrow.table(cells), buffer)
         write_whole(path, buffer.getvalue())
         return
+    write_whole(path, as_csv(table).encode())
+
+
+def as_csv(table: Mapping[str, NDArray[Any]]) -> str:
+    """The table as CSV; NaN is an empty cell."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table)
     writer.writerows(zip(*(_cells(column) for column in table.values()), strict=True))
-    write_whole(path, text.getvalue().encode())
+    return text.getvalue()
 
 
 def _cells(column: NDArray[Any]) -> list[Any]:
