@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from grus.errors import InputError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["STDIN", "check_output", "check_outputs", "sync", "write_whole"]
+__all__ = ["STDIN", "check_output", "check_outputs", "is_piped", "sync", "write_whole"]
 
 STDIN = os.path.normpath("/dev/stdin")  # the path that stands for the standard input
 SUFFIX = ".tmp"
@@ -57,6 +58,15 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def is_piped() -> bool:
+    """Whether the standard input is a pipe or a file, not a terminal nor nothing."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:  # it is closed
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
 def sync(descriptor: int) -> None:

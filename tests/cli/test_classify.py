@@ -243,12 +243,10 @@ def test_a_test_file_without_labels_before_any_work(failing: Failing, tmp_path: 
         ("text\na,b\n", "predict {model} data.csv -o out.csv", "data.csv, line 2: 2 cells, but the header has 1"),
         ("text,label\n ,x\n", "predict {model} data.csv -o out.csv", "data.csv, line 2 is empty: it has no words"),
         ("unique_id,a\nq,1\n", "predict {model} data.csv -o out.csv", "the data are series of numbers, but the model"),
-        ("text\na\n", "predict {model} data.csv", "DATA needs -o OUT"),
         ("text\na\n", "predict {model}", "expected either DATA or --text"),
         ("text\na\n", "predict {model} data.csv -o out.parquet", "cannot write '.parquet', expected .csv or .jsonl"),
         ("text\na\n", "predict {model} data.csv -o data.csv", "is also an input"),
         ("text\na\n", "predict data.csv data.csv -o out.csv", "'data.csv' is not a model file, or is damaged"),
-        ("text\na\n", "predict {model} --text x -o out.csv", "--text is answered on standard output"),
         ("text,label\na,good\n", "evaluate {model} data.csv --train none.csv", "no data file 'none.csv'"),
     ],
 )  # fmt: skip

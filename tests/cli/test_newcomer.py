@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,19 +52,22 @@ def test_several_texts_and_a_line_for_each(model: Path, capsys: pytest.CaptureFi
     assert len(lines) == 3 and set(lines) <= {"good", "bad\\nnews"}
 
 
-@pytest.mark.parametrize("named", [["-"], []])
-def test_lines_from_a_pipe(
-    model: Path, named: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pipe(monkeypatch, "so good\n\na film, or two; so poor\n")
-    assert main(["classify", "predict", str(model), *named]) == 0
+def test_lines_from_a_pipe(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "so good
+
+a film, or two; so poor
+"
+    pipe(monkeypatch, lines)
+    assert main(["classify", "predict", str(model), "-"]) == 0
     piped = capsys.readouterr()
-    assert (
-        len(piped.out.splitlines()) == 2 and "note: standard input: 1 of 3 lines are empty, and left out" in piped.err
-    )
+    assert len(piped.out.splitlines()) == 2
+    assert "note: standard input: 1 of 3 lines are empty, and left out" in piped.err
     texts = ["--text", "so good", "--text", "a film, or two; so poor"]
     assert main(["classify", "predict", str(model), *texts]) == 0
     assert capsys.readouterr().out == piped.out
+    command = [sys.executable, "-m", "grus", "classify", "predict", str(model)]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout == piped.out
 
 
 def test_a_table_from_a_pipe_stays_one(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from grus.cli import shared
 from grus.cli.classify import data as classify_data
 from grus.errors import InputError
-from grus.files import check_output, write_whole
+from grus.files import check_output, is_piped, write_whole
 
 EPILOG = f"""\
 examples:
@@ -38,7 +37,7 @@ def add(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.data is None and options.text is None and not sys.stdin.isatty():
+    if options.data is None and options.text is None and is_piped():
         options.data = shared.data("-")
     if (options.data is None) == (options.text is None):
         raise InputError("expected either DATA or --text, one of them (see grus classify predict --help)")
