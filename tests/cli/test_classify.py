@@ -163,7 +163,7 @@ def test_as_many_steps_as_are_asked_for(folder: Path, capsys: pytest.CaptureFixt
 
     whole, head = answer(), answer("--longest", "4")
     assert answer("--longest", "0") == whole != head
-    assert answer("--text", "fine was the film") == head
+    assert answer("--text", "fine was the film") == whole + head
     command = ["classify", "evaluate", folder / "model.safetensors", folder / "test.csv", *COLUMNS, "--longest"]
     assert main([*map(str, command), "4"]) == 0
     assert main([*map(str, command), "-1"]) == 2

@@ -53,10 +53,7 @@ def test_several_texts_and_a_line_for_each(model: Path, capsys: pytest.CaptureFi
 
 
 def test_lines_from_a_pipe(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = "so good
-
-a film, or two; so poor
-"
+    lines = "so good\n\na film, or two; so poor\n"
     pipe(monkeypatch, lines)
     assert main(["classify", "predict", str(model), "-"]) == 0
     piped = capsys.readouterr()
