@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -101,23 +102,31 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Raises FileNotFoundError, or InputError for a file that is damaged, cut short, or not a model of Grus.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no model file {os.fspath(path)!r}")
+    try:
+        with opened(path, "is not a model file") as file:
+            return _read(file)
+    except InputError as error:
+        raise InputError(f"{os.fspath(path)!r} {error}") from None
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], other: str) -> Iterator[Any]:
+    """A .safetensors file as ``safe_open`` gives it. Raises InputError, in the words of ``other``, for one that is none
+    or is damaged, and for one whose header is so large that reading it would take its time.
+    """
     from safetensors import SafetensorError, safe_open
 
-    name = os.fspath(path)
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no model file {name!r}")
+    _check_header(path)
     try:
-        check_header(path)
-        with safe_open(name, framework="numpy") as file:
-            return _read(file)
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            yield file
     except SafetensorError as error:
-        raise InputError(f"{name!r} is not a model file, or is damaged: {error}") from None
-    except InputError as error:
-        raise InputError(f"{name!r} {error}") from None
+        raise InputError(f"{other}, or is damaged: {error}") from None
 
 
-def check_header(path: str | os.PathLike[str]) -> None:
-    """Raise InputError for a .safetensors file whose header is so large that reading it would take its time."""
+def _check_header(path: str | os.PathLike[str]) -> None:
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
     if MOST_HEADER < size <= os.path.getsize(path):  # a length beyond the file's is told as damage

@@ -19,7 +19,7 @@ import numpy as np
 from grus.errors import InputError
 from grus.files import write_whole
 from grus.interop.layers import Array, float32, layers_of, model_of
-from grus.model import Model, check_header
+from grus.model import Model, opened
 from grus.spec import GRU, Spec
 from grus.spec.blocks import gru_parameters
 from grus.spec.facts import Shape
@@ -96,14 +96,11 @@ def load_file(path: str | os.PathLike[str], prefix: str | None = None, *, reset_
 
     Raises FileNotFoundError, or InputError as :func:`load` does and for a file that is damaged or of another kind.
     """
-    from safetensors import SafetensorError, safe_open
-
     name = os.fspath(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {name!r}")
     try:
-        check_header(path)
-        with safe_open(name, framework="numpy") as file:
+        with opened(path, "is not a .safetensors file") as file:
             if "grus.spec" in (file.metadata() or {}):
                 raise InputError("is a model of Grus already: grus.load reads it")
             names = list(file.keys())
@@ -111,10 +108,9 @@ def load_file(path: str | os.PathLike[str], prefix: str | None = None, *, reset_
             return _model(
                 names, cells, lambda key: float32(key, _tensor(name, file, key)), prefix, reset_after is not False
             )
-    except SafetensorError as error:
-        raise InputError(f"{name!r} is not a .safetensors file, or is damaged: {error}") from None
     except InputError as error:
-        raise InputError(f"{name!r}: {error}", *error.parameters) from None
+        between = "" if str(error).startswith("is not a") else ":"
+        raise InputError(f"{name!r}{between} {error}", *error.parameters) from None
 
 
 def save_file(
