@@ -1,9 +1,9 @@
 """Compile the extension for the other systems, by zig's cross compiler: macOS, Linux on Arm, Windows.
 
-Every source of ours, the bindings and nanobind itself. The kernels' templates are many: they are checked once a
-processor, and only with ``--full`` made into code (ten minutes and more). Arguments: some of the targets. Nothing is
-run: what is compiled here is otherwise untested. The compiler is the package ``ziglang`` (``pip install ziglang``), or
-a zig on PATH; without one this says so and ends.
+Every source of ours, the bindings and nanobind itself; the kernels, which are slow to compile, once a processor and
+without optimisation unless ``--full`` is given. Arguments: some of the targets. Nothing is run: what is compiled here
+is otherwise untested. The compiler is the package ``ziglang`` (``pip install ziglang``), or a zig on PATH; without one
+this says so and ends.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def jobs(target: str, includes: Path, full: bool) -> list[tuple[str, list[str]]]
     ours = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-target", target, f"-I{ROOT / 'csrc'}"]
     python = ["-isystem", str(NANOBIND / "include"), "-isystem", str(includes)]
     robin = ["-isystem", str(NANOBIND / "ext/robin_map/include"), "-fno-strict-aliasing", "-w"]
-    checked = ["-O3", "-c"] if full else ["-fsyntax-only"]
+    checked = ["-O3" if full else "-O0", "-c"]
     sources = sorted((ROOT / "csrc").glob("*.cpp"))
     found = [(str(source), [*ours, *WARNINGS, *python, "-O0", "-c"]) for source in sources]
     isas = ISAS[target.partition("-")[0]] if full or target in CHECKED else {}
