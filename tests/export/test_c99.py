@@ -102,6 +102,7 @@ def by_torch(model: Model, x: Array) -> Array:
     return result
 
 
+@pytest.mark.slow
 def test_twenty_thousand_steps_stay_within_the_tolerance(tmp_path: Path) -> None:
     model = trained(*MEMBER)
     x = np.random.default_rng(2).normal(size=(20_000, 21)).astype(np.float32)
@@ -186,6 +187,7 @@ def random_chain(rng: np.random.Generator, size: int, depth: int = 0) -> tuple[B
     return tuple(blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @targets(CHECKED)
 def test_any_chain_in_either_precision(seed: int, target: Target, tmp_path: Path) -> None:

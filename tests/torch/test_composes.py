@@ -122,6 +122,7 @@ def test_export_of_the_module(strict: bool) -> None:
         assert torch.equal(got, eager)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("extras", [False, True])
 def test_the_operators_keep_their_promises(dtype: torch.dtype, extras: bool) -> None:
@@ -374,6 +375,7 @@ WORKERS = """
 """
 
 
+@pytest.mark.slow
 def test_in_the_workers_of_a_data_loader(tmp_path: Path) -> None:
     assert run_script(tmp_path / "workers.py", WORKERS) == ["equal\n"]
 

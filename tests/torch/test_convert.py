@@ -43,6 +43,7 @@ def test_a_real_model_gives_the_same(case: Case) -> None:
     theirs.load_state_dict(ours.state_dict())
 
 
+@pytest.mark.slow
 @cases
 def test_a_real_model_trains_alike(case: Case) -> None:
     """200 steps of Adam, with dropout where the model has it: a plot could not tell the curves apart."""

@@ -164,6 +164,7 @@ def replaced(arguments: Sequence[Any], by: Sequence[torch.Tensor]) -> tuple[Any,
     return tuple(old._replace(data=new) if isinstance(old, PackedSequence) else new for old, new in pairs)
 
 
+@pytest.mark.slow
 @infos
 @pytest.mark.parametrize("order", [1, 2])
 def test_gradients_against_finite_differences(info: Any, order: int) -> None:

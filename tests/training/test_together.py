@@ -85,6 +85,7 @@ def test_three_processes_equal_one_with_three_times_the_batch(alone: Weights, th
     ]
 
 
+@pytest.mark.slow
 def test_they_end_together_and_go_on_to_the_same_bits(tmp_path: Path, three: tuple[Path, Weights]) -> None:
     endings = torchrun(tmp_path, "stop:4", "fill:6", "kill:9")  # to the third process alone
     ends = {life: (ending["error"], ending["message"]) for life, ending in endings.items()}
