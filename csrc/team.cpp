@@ -1,5 +1,6 @@
 #include "team.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <algorithm>
@@ -276,9 +277,22 @@ Team *team() {
     return current;
 }
 
+// A count of threads, or 0 where there is none. OpenMP's may be a list, a count a level: the first is ours.
+int from_environment(const char *name) {
+    const char *text = getenv(name);
+    if (!text || !*text) return 0;
+    char *end;
+    long count = strtol(text, &end, 10);
+    while (*end == ' ') end++;
+    if (end != text && count >= 1 && count <= 1024 && (!*end || *end == ',')) return static_cast<int>(count);
+    fprintf(stderr, "grus: %s is '%s', expected a number of threads from 1 to 1024: left out\n", name, text);
+    return 0;
+}
+
 int available() {
-    const char *wanted = getenv("GRUS_NUM_THREADS");
-    return wanted && atoi(wanted) > 0 ? atoi(wanted) : cores();
+    if (int wanted = from_environment("GRUS_NUM_THREADS")) return wanted;
+    int wanted = from_environment("OMP_NUM_THREADS");  // meant for every library at once: no more than there are
+    return wanted ? std::min(wanted, cores()) : cores();
 }
 
 std::atomic<int> &limit() {

@@ -17,7 +17,8 @@ namespace grus {
 constexpr int MAX_SHARDS = 256;
 constexpr int JOB_BYTES = 512;
 
-// How many workers a region may have: GRUS_NUM_THREADS, or what affinity and the cgroup allow, or what was set.
+// How many workers a region may have: GRUS_NUM_THREADS, or what affinity, the cgroup and OMP_NUM_THREADS allow, or what
+// was set.
 int threads();
 void set_threads(int count);
 

@@ -94,11 +94,15 @@ def test_set_num_threads() -> None:
             kernels.set_num_threads(bad)  # type: ignore[arg-type]
 
 
-def count_in_a_new_process(**environment: str) -> int:
-    kept = {name: value for name, value in os.environ.items() if name != "GRUS_NUM_THREADS"}
+def in_a_new_process(**environment: str) -> tuple[int, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("GRUS_NUM_THREADS", "OMP_NUM_THREADS")}
     command = [sys.executable, "-c", "import grus; print(grus.get_num_threads())"]
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    return int(done.stdout), done.stderr
+
+
+def count_in_a_new_process(**environment: str) -> int:
+    return in_a_new_process(**environment)[0]
 
 
 @pytest.mark.alone
@@ -108,3 +112,17 @@ def test_environment_variable() -> None:
     assert count_in_a_new_process(GRUS_NUM_THREADS=str(default + 2)) == default + 2
     for junk in ("junk", "0", ""):
         assert count_in_a_new_process(GRUS_NUM_THREADS=junk) == default
+
+
+def test_openmp_s_variable() -> None:
+    default = count_in_a_new_process()
+    assert in_a_new_process(OMP_NUM_THREADS="1") == (1, "")
+    assert count_in_a_new_process(OMP_NUM_THREADS="1,2") == 1, "a count a level"
+    assert count_in_a_new_process(OMP_NUM_THREADS=str(default + 2)) == default, "no more than there are"
+    assert count_in_a_new_process(OMP_NUM_THREADS="1", GRUS_NUM_THREADS=str(default + 2)) == default + 2, (
+        "ours goes first"
+    )
+    for name in ("OMP_NUM_THREADS", "GRUS_NUM_THREADS"):
+        found, said = in_a_new_process(**{name: "two"})
+        assert found == default
+        assert said == f"grus: {name} is 'two', expected a number of threads from 1 to 1024: left out\n"

@@ -56,7 +56,7 @@ def default_isa() -> str:
 
 
 def get_num_threads() -> int:
-    """How many threads a call may use: GRUS_NUM_THREADS, or what affinity and the cgroup allow."""
+    """How many threads a call may use: GRUS_NUM_THREADS, or what affinity, the cgroup and OMP_NUM_THREADS allow."""
     return int(_native.threads())
 
 
