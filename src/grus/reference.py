@@ -16,18 +16,12 @@ Shapes: x [T, B, I]; h, h0 [B, H]; y [T, B, H]; W [3H, I]; U [3H, H]; b_i, b_h [
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-
-
-class Product(Protocol):
-    """x [B, K] and W [N, K] to x W^T [B, N]."""
-
-    def __call__(self, x: Array, W: Array, /) -> Array: ...
 
 
 class Gates(NamedTuple):
@@ -58,50 +52,26 @@ def sigmoid(a: Array) -> Array:
     return 0.5 * (1.0 + np.tanh(0.5 * a))
 
 
-def product(x: Array, W: Array) -> Array:
-    return x @ W.T
-
-
-def gates(
-    x: Array,
-    h: Array,
-    W: Array,
-    U: Array,
-    b_i: Array,
-    b_h: Array,
-    *,
-    reset_after: bool = True,
-    product: Product = product,
-) -> Gates:
-    """The gates of one step: x [B, I], h [B, H]. ``product`` may take the sums behind them in another order."""
+def gates(x: Array, h: Array, W: Array, U: Array, b_i: Array, b_h: Array, *, reset_after: bool = True) -> Gates:
+    """The gates of one step: x [B, I], h [B, H]."""
     W_r, W_z, W_n = np.split(W, 3)
     U_r, U_z, U_n = np.split(U, 3)
     b_ir, b_iz, b_in = np.split(b_i, 3)
     b_hr, b_hz, b_hn = np.split(b_h, 3)
-    r = sigmoid(product(x, W_r) + b_ir + product(h, U_r) + b_hr)
-    z = sigmoid(product(x, W_z) + b_iz + product(h, U_z) + b_hz)
+    r = sigmoid(x @ W_r.T + b_ir + h @ U_r.T + b_hr)
+    z = sigmoid(x @ W_z.T + b_iz + h @ U_z.T + b_hz)
     if reset_after:
-        u_n = product(h, U_n) + b_hn
-        n = np.tanh(product(x, W_n) + b_in + r * u_n)
+        u_n = h @ U_n.T + b_hn
+        n = np.tanh(x @ W_n.T + b_in + r * u_n)
     else:
-        u_n = product(r * h, U_n) + b_hn
-        n = np.tanh(product(x, W_n) + b_in + u_n)
+        u_n = (r * h) @ U_n.T + b_hn
+        n = np.tanh(x @ W_n.T + b_in + u_n)
     return Gates(r, z, n, u_n)
 
 
-def step(
-    x: Array,
-    h: Array,
-    W: Array,
-    U: Array,
-    b_i: Array,
-    b_h: Array,
-    *,
-    reset_after: bool = True,
-    product: Product = product,
-) -> Array:
+def step(x: Array, h: Array, W: Array, U: Array, b_i: Array, b_h: Array, *, reset_after: bool = True) -> Array:
     """One step: x [B, I] and h [B, H] to the next h [B, H]."""
-    _, z, n, _ = gates(x, h, W, U, b_i, b_h, reset_after=reset_after, product=product)
+    _, z, n, _ = gates(x, h, W, U, b_i, b_h, reset_after=reset_after)
     return (1.0 - z) * n + z * h
 
 

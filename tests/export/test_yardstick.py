@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks import yardstick
+from tolerance import check_float64
 
 from grus import Model, Session, exact
-from grus.export.agreement import Expected, from_the_end, in_order, random_inputs
+from grus.export.agreement import Expected, random_inputs
+from grus.export.chained import Chained
 from grus.export.onnx import prove
 from grus.export.onnx.proof import _spread
 from grus.spec import GRU, Linear, Spec, parameters
@@ -68,14 +70,29 @@ def test_what_is_wrong_at_the_first_step_is_refused_though_late_ones_are_chaos()
     assert expected.allowed[-1] > 1e-4 and not expected.compare(y).good
 
 
-@pytest.mark.parametrize(("product", "step"), [(in_order, 1), (from_the_end, -1)])
+@pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("shape", [(2, 300, 200), (3, 512, 1), (1, 7, 2)])
-def test_sums_are_taken_in_the_order_that_they_say(product: object, step: int, shape: tuple[int, int, int]) -> None:
+def test_sums_are_taken_from_the_end_that_they_say(turned: bool, shape: tuple[int, int, int]) -> None:
     B, K, N = shape
     rng = np.random.default_rng(0)
     x, W = rng.normal(size=(B, K)).astype(np.float32), rng.normal(size=(N, K)).astype(np.float32)
-    terms = (x[:, :, None] * W.T)[:, ::step]
-    np.testing.assert_array_equal(product(x, np.asfortranarray(W)), np.cumsum(terms, axis=1)[:, -1])  # type: ignore[operator]
+    terms = (x[:, :, None] * W.T)[:, :: -1 if turned else 1]
+    np.testing.assert_array_equal(Chained(turned).product(x, W), np.cumsum(terms, axis=1)[:, -1])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("reset_after", [False, True])
+@pytest.mark.parametrize("shape", [(3, 5, 4, 7), (6, 2, 1, 1)])
+def test_chains_are_the_same_equations(turned: bool, reset_after: bool, shape: tuple[int, int, int, int]) -> None:
+    T, B, I, H = shape  # noqa: E741
+    blocks, rng = (
+        (GRU(I, H, 2, bidirectional=True, reset_after=reset_after), Linear(2 * H, 3)),
+        np.random.default_rng(1),
+    )
+    arrays = {n: rng.normal(size=s).astype(np.float32) for n, s in parameters(blocks).items()}
+    x = rng.normal(size=(T, B, I))
+    got = exact.run(blocks, arrays, x, arithmetic=Chained(turned))
+    check_float64("y", got, exact.run(blocks, arrays, x))
 
 
 def test_states_behind_a_readout_of_small_weights_may_err_as_states_do() -> None:

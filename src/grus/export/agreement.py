@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus import exact
+from grus.export.chained import Chained
 from grus.model import Model
 from grus.quantized import Chain
 from grus.spec.chains import count_ids
 
-__all__ = ["FACTOR", "FLOOR", "Agreement", "Expected", "allowance", "furthest", "in_order", "moved", "random_inputs"]
+__all__ = ["FACTOR", "FLOOR", "Agreement", "Expected", "allowance", "furthest", "moved", "random_inputs"]
 
 Array = NDArray[Any]
 
@@ -91,7 +92,7 @@ def furthest(right: Array, runs: Iterable[Array]) -> float:
 
 
 def float32_runs(model: Model, x: Array) -> Iterable[Array]:
-    """The equations in float32, by the matrix library and with the sums from either end, of what float32 cannot tell.
+    """The equations in float32, by the matrix library and as C has them from either end, of what float32 cannot tell.
 
     The first run of each order is of the numbers as they are, in the others every second weight and input is exchanged
     for a neighbour. What rounding does to a model is between these; the sums of a right export may be in any order.
@@ -103,10 +104,8 @@ def float32_runs(model: Model, x: Array) -> Iterable[Array]:
         if run:
             arrays = {name: moved(array, rng) for name, array in arrays.items()}
             inputs = np.concatenate([x[..., :ids], moved(inputs[..., ids:], rng)], axis=-1)
-        columns = {name: np.asfortranarray(array) for name, array in arrays.items()}
-        yield exact.run(model.spec.blocks, arrays, inputs, dtype=np.float32)
-        for product in (in_order, from_the_end):
-            yield exact.run(model.spec.blocks, columns, inputs, dtype=np.float32, product=product)
+        for arithmetic in (None, Chained(turned=False), Chained(turned=True)):
+            yield exact.run(model.spec.blocks, arrays, inputs, dtype=np.float32, arithmetic=arithmetic)
 
 
 def moved(array: Array, rng: np.random.Generator) -> Array:
@@ -115,18 +114,6 @@ def moved(array: Array, rng: np.random.Generator) -> Array:
     where = rng.integers(4, size=array.shape)
     towards = np.where(where == 1, np.float32(np.inf), np.float32(-np.inf))
     return np.where(where < 2, np.nextafter(array, towards), array)
-
-
-def in_order(x: Array, W: Array) -> Array:
-    """x W^T with every sum from the first term to the last, as plain C takes it; W's columns lie together."""
-    columns = W.T if len(W) > 1 else np.repeat(W.T, 2, axis=1)  # a single sum would be taken in lanes
-    sums: Array = np.einsum("bk,kn->bn", x.reshape(-1, x.shape[-1]), columns)
-    return sums[:, : len(W)].reshape(*x.shape[:-1], len(W))
-
-
-def from_the_end(x: Array, W: Array) -> Array:
-    """As in_order, from the last term to the first. x is copied: NumPy walks what lies backwards in both forwards."""
-    return in_order(np.ascontiguousarray(x[..., ::-1]), W[:, ::-1])
 
 
 def random_inputs(model: Model, steps: int, batch: int, seed: int = 0) -> NDArray[np.float32]:
