@@ -66,9 +66,15 @@ def load(source: Any, nodes: str | Sequence[str] | None = None) -> Model:
     return _load(_parsed(source), nodes, External())
 
 
+_MANY_TIMES = "the GRU nodes have many times the weights that are in the file, some of them shared"
+
+
 def _load(proto: Any, nodes: str | Sequence[str] | None, external: External) -> Model:
     read, left = [], 4 * (proto.ByteSize() + external.bytes_of(proto.graph)) + _ROOM  # one tensor may be many nodes'
-    taken = chain(gru_nodes(proto, external), nodes)
+    found = gru_nodes(proto, external)
+    if nodes is None and sum(node.claimed() for node in found) > left:  # before a walk of so many
+        raise InputError(_MANY_TIMES)
+    taken = chain(found, nodes)
     if nodes is None and (around := others(proto, taken)):
         more = f" and {len(around) - 4} more" if len(around) > 4 else ""
         raise InputError(
@@ -80,7 +86,7 @@ def _load(proto: Any, nodes: str | Sequence[str] | None, external: External) -> 
         read.append(_read(node))
         left -= read[-1].W.nbytes + read[-1].R.nbytes
         if left < 0:
-            raise InputError("the GRU nodes have many times the weights that are in the file, some of them shared")
+            raise InputError(_MANY_TIMES)
     return model_of(map(_layer, read), ends=nodes is None and gives_ends(proto, taken))
 
 

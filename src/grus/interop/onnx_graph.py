@@ -69,6 +69,11 @@ class GraphNode:
             raise InputError(f"{self.name!r} has {name} = {given!r}, {said}")
         return None if array is None else float32(f"{name} of {self.name!r}", array)
 
+    def claimed(self) -> int:
+        """The bytes in the file of the constants that are its weights."""
+        tensors = (self.scope.tensors.get(self.input(name)) for name in ("W", "R"))
+        return sum(tensor.ByteSize() for tensor in tensors if tensor is not None)
+
     def constant(self, name: str) -> NDArray[Any] | None:
         """An input that is a constant, or one that was spread by changes of its shape; else None."""
         given = self.input(name)
@@ -107,8 +112,12 @@ class GraphNode:
 
     def sizes(self) -> tuple[int, int]:
         """T and B of what it is given, as far as the graph says; else two numbers that stand for them."""
-        node = self
+        node, path, known = self, [], self.scope.sizes
+        shape: tuple[int, ...] | None = None
         for _ in range(LONGEST):
+            if id(node.proto) in known:
+                return known.setdefault(id(self.proto), known[id(node.proto)])
+            path.append(node)
             name = node.input("X")
             shape = node.scope.shapes.get(name)
             if shape is None:
@@ -119,8 +128,11 @@ class GraphNode:
                 break
             node = GraphNode(before, node.scope)  # a chain has the same all along
         if shape is None or len(shape) != 3:
-            return _OPEN
-        return (shape[1], shape[0]) if node.by_row else shape[:2]
+            found = _OPEN
+        else:
+            found = (shape[1], shape[0]) if path[-1].by_row else (shape[0], shape[1])
+        known.update((id(each.proto), found) for each in path)
+        return found
 
     def labels(self, first: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """A number for each number of Y [T, D, B, H], from ``first`` on; and which of them Y_h [D, B, H] has."""

@@ -90,7 +90,8 @@ class Scope:
     """What the names in one graph stand for: tensors by name, the node that gives a name, and known values.
 
     ``left``: the one number of bytes that values may still take. ``place``: the node, in words, in whose graph this is;
-    "" for the main graph. ``moved``: the names whose value is made of one that :meth:`seeded` gave.
+    "" for the main graph. ``moved``: the names whose value is made of one that :meth:`seeded` gave. ``sizes``: T and
+    B of what GRU nodes are given, by the node, once they were looked for.
     """
 
     opsets: Mapping[str, int]
@@ -101,6 +102,7 @@ class Scope:
     shapes: ChainMap[str, tuple[int, ...]] = field(default_factory=ChainMap)
     known: dict[str, NDArray[Any] | None] = field(default_factory=dict)
     moved: set[str] = field(default_factory=set)
+    sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     place: str = ""
 
     def within(self, graph: Any, place: str = "") -> Scope:
