@@ -23,6 +23,7 @@ from grus import Model, Session, Spec
 from grus.interop import keras, onnx, torch
 from grus.spec import GRU, Embedding, Linear, Pool, parameters
 
+ENOUGH = 0.7  # seconds of a reading that need not be measured again
 GIGA = 10**10
 SPEC = '{"type":"Spec","blocks":[%s],"task":null}'
 SMALL = '{"type":"GRU","input_size":2,"hidden_size":3}'
@@ -222,12 +223,16 @@ def main(folder: Path) -> None:
     for name, (read, path, words) in cases(folder):
         # the most that is held from now on; what building the file took is forgotten
         Path("/proc/self/clear_refs").write_text("5")
-        before, begin = _most(), time.process_time()  # a busy neighbour is not the loader
-        try:
-            result = repr(type(read(path)))
-        except Exception as error:
-            result = f"{type(error).__name__}: {error}"
-        seconds = time.process_time() - begin
+        before, seconds = _most(), 9.0
+        for _ in range(5):  # the least of a few: a busy neighbour slows the processor's own time, too
+            begin = time.process_time()
+            try:
+                result = repr(type(read(path)))
+            except Exception as error:
+                result = f"{type(error).__name__}: {error}"
+            seconds = min(seconds, time.process_time() - begin)
+            if seconds < ENOUGH:
+                break
         print(json.dumps([name, words, seconds, (_most() - before) >> 20, result]), flush=True)
 
 

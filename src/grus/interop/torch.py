@@ -210,10 +210,18 @@ def _check_computed(names: Iterable[str], prefix: str) -> None:
 def _by_prefix(names: Iterable[str], shape: Callable[[str], Shape]) -> dict[str, dict[str, Shape]]:
     """The shapes of what is named as a GRU's weights are: by what stands before the last dot, and what behind it."""
     found: dict[str, dict[str, Shape]] = {}
+    weights: dict[str, bool] = {}  # few, where there are many names
     for name in names:
-        prefix, dot, key = name.rpartition(".")
-        if _KEY.fullmatch(key):
-            found.setdefault(prefix + dot, {})[key] = shape(name)
+        cut = name.rfind(".") + 1
+        key = name[cut:]
+        if key not in weights:
+            weights[key] = _KEY.fullmatch(key) is not None
+        if weights[key]:
+            prefix = name[:cut]
+            if prefix in found:
+                found[prefix][key] = shape(name)
+            else:
+                found[prefix] = {key: shape(name)}
     return found
 
 
@@ -250,10 +258,9 @@ def _gates(keys: Mapping[str, Shape]) -> int:
 
 def _others(names: Collection[str], found: Mapping[str, Mapping[str, Shape]]) -> str:
     kinds = {4: "an LSTM", 1: "a plain RNN"}
-    projecting = {name for name in names if name.endswith("weight_hr_l0")}
     seen = []
     for name, keys in islice(found.items(), 4):
-        projected = name + "weight_hr_l0" in projecting
+        projected = name + "weight_hr_l0" in names
         kind = "an LSTM with proj_size" if projected else kinds.get(_gates(keys), "something else")
         seen.append(f"{kind} at {name!r}")
     return f" but {', '.join(seen)}" if seen else ""
