@@ -24,21 +24,28 @@ from grus.training.metrics import Metrics
 from grus.training.schedule import Optimisation
 
 PAUSE = 0.005  # seconds a step, beside what it takes
-LONGEST = 5  # steps a life, in time, once its training has begun: it must outlive what is done to it
+LONGEST = 3  # steps a life that is to be killed: fewer than there are steps for each, so the training outlives them all
 
 
-def live(folder: Path, optimisation: Optimisation) -> int:
-    """The process of a training in ``folder``, new or resumed, that writes its weights there and ends."""
+def live(folder: Path, optimisation: Optimisation, longest: int | None = None) -> int:
+    """The process of a training in ``folder``, new or resumed, that writes its weights there and ends.
+
+    After ``longest`` steps it goes no further, and waits for its end: however slow the watcher, it doesn't get away.
+    """
     process = os.fork()
     if process:
         return process
-    status = 1
+    status, steps = 1, 0
     try:
         checkpoint = folder / "checkpoint"
 
         def each_step(*_: object) -> None:
+            nonlocal steps
+            steps += 1
             (folder / "begun").touch()
             time.sleep(PAUSE)
+            while steps == longest:
+                signal.pause()
 
         model = toy.fit(
             checkpoint,
@@ -88,7 +95,7 @@ def main() -> None:
 
     for kill in range(1, options.kills + 1):
         (broken / "begun").unlink(missing_ok=True)
-        process = live(broken, optimisation)
+        process = live(broken, optimisation, LONGEST)
         while not (broken / "begun").exists():
             assert os.waitpid(process, os.WNOHANG) == (0, 0), "the training ended by itself"
             time.sleep(0.001)
