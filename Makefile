@@ -13,10 +13,11 @@ NATIVE := pyproject.toml CMakeLists.txt $(wildcard csrc/* csrc/*/*)
 CPP := $(wildcard csrc/*.h csrc/*.inl csrc/*.cpp csrc/*/*.inl csrc/*/*.cpp)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow sanitize accuracy bench lint format wheel clean
+.PHONY: help demo examples test test-slow sanitize accuracy bench lint format wheel clean
 
 help:
 	@echo "make demo      train on the M3 competition's monthly series, forecast, load the model without PyTorch"
+	@echo "make examples  a small real table for every task in samples/, and the commands to try on them"
 	@echo "make test      every check: style, types, walls between modules, kernels' symbols, tests"
 	@echo "make test-slow the checks that take long"
 	@echo "make sanitize  the kernels' tests with sanitizers of addresses and undefined behaviour (ten minutes the first time)"
@@ -29,6 +30,9 @@ help:
 
 demo: $(VENV)/.editable
 	$(BIN)/python examples/m3_monthly.py
+
+examples: $(VENV)/.editable
+	$(BIN)/python examples/samples.py
 
 accuracy: $(VENV)/.accuracy
 	$(BIN)/python benchmarks/m3_all.py

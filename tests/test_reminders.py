@@ -166,6 +166,7 @@ from grus.tasks.fitted import Fitted
 from grus.tasks.options import Options, option
 
 SUMMARY, DESCRIPTION = "fit a line", "Fit a line."
+VERBS = ("fit",)
 EXAMPLES = EPILOG = "examples:\\n  grus toy fit numbers.txt -o model.safetensors\\n"
 
 
@@ -191,9 +192,9 @@ def run(options: argparse.Namespace) -> int:
     def fit(numbers, chosen, *, checkpoint, **around):
         checkpoint.touch()
         weight = np.full((1, 1), chosen.slope * numbers.mean(), np.float32)
-        return Fitted(Model(Spec((Linear(1, 1, bias=False),)), {"0.weight": weight}), [], {})
+        return Fitted(Model(Spec((Linear(1, 1, bias=False),)), {"0.weight": weight}), [], {}, "a line in {took}")
 
-    fitting.train(files, fit, numbers, chosen, lambda fitted, took: f"a line in {took}")
+    fitting.train(files, fit, numbers, chosen)
     return 0
 '''
 
@@ -203,7 +204,7 @@ def test_a_task_costs_little_on_the_command_line(
 ) -> None:
     """Its flags, settings file, checks, checkpoint and summary come from what all tasks share."""
     module = ModuleType("toy")
-    monkeypatch.setitem(sys.modules, "toy", module)
+    monkeypatch.setitem(sys.modules, "grus.cli.toy.fit", module)
     exec(compile(TOY_TASK, "toy.py", "exec"), vars(module))
     monkeypatch.setattr(cli, "TASKS", cli.TASKS | {"toy": module})
     assert len(TOY_TASK.strip().splitlines()) + 7 <= 60  # and its entry in TASKS, with its import

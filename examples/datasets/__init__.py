@@ -9,7 +9,7 @@ from __future__ import annotations
 from datasets.forecasting import M3, M3Series, long_table, m3
 from datasets.series import JAPANESE_VOWELS, MNIST, japanese_vowels, mnist
 from datasets.source import Source, cache_folder, fetch, fetch_all
-from datasets.text import BBC, IMDB, SHAKESPEARE, bbc, imdb, shakespeare, split
+from datasets.text import BBC, IMDB, SHAKESPEARE, bbc, imdb, imdb_training, shakespeare, split
 
 __all__ = [
     "BBC",
@@ -25,6 +25,7 @@ __all__ = [
     "fetch",
     "fetch_all",
     "imdb",
+    "imdb_training",
     "japanese_vowels",
     "long_table",
     "m3",

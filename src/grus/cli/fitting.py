@@ -39,11 +39,9 @@ def add(parser: argparse.ArgumentParser, kind: type[Options]) -> None:
     shared.add_threads(parser)
 
 
-def train(
-    files: Files, fit: Callable[..., Fitted], data: Any, chosen: Options, told: Callable[[Fitted, str], str]
-) -> Fitted:
-    """A task's ``fit`` of the data as its settings say, after :func:`use_torch`: its files are written, and a summary
-    is printed, of what ``told`` says beside the time that the fit took.
+def train(files: Files, fit: Callable[..., Fitted], data: Any, chosen: Options) -> Fitted:
+    """A task's ``fit`` of the data as its settings say, after :func:`use_torch`: its files are written, and what is
+    told of it is printed.
     """
     from grus.training import distributed
     from grus.training.metrics import Metrics
@@ -59,7 +57,10 @@ def train(
     if is_first():
         files.write(fitted.model, fitted.history)
         if not options.quiet:
-            print(f"{files.output}: {fitted.model.num_parameters:,} weights, {told(fitted, took)}", flush=True)
+            print(
+                f"{files.output}: {fitted.model.num_parameters:,} weights, {fitted.told.replace('{took}', took)}",
+                flush=True,
+            )
     return fitted
 
 

@@ -50,7 +50,8 @@ def _task(task: Task) -> str:
         case Forecast():
             shown = ["horizon", "window", "frequency", "season", "scale", "quantiles"]
         case Classify():
-            names = ", ".join(task.classes[:8]) + ", …" * (len(task.classes) > 8)
+            names = ", ".join(name if name.isprintable() else repr(name) for name in task.classes[:8])
+            names += ", …" * (len(task.classes) > 8)
             words.append(f"{len(task.classes):,} classes ({names})")
             shown = ["labels", "longest", "temperature"]
         case Language():

@@ -3,9 +3,8 @@
 May import: what ``grus.cli`` may, but no other task's folder. Begin with ``fit``.
 """
 
-from typing import Any
-
 SUMMARY = "sort texts or numeric series into classes, whole or step by step"
+VERBS = ("fit", "predict", "evaluate")
 DESCRIPTION = "Sort texts or numeric series into classes, a label a sequence or a label a step, with probabilities."
 EXAMPLES = """\
 a classifier in three lines:
@@ -13,10 +12,3 @@ a classifier in three lines:
   grus classify predict model.safetensors new.csv -o labels.csv
   grus classify evaluate model.safetensors test.csv --train reviews.csv
 """
-
-
-def add(verbs: Any) -> None:
-    from grus.cli.classify import evaluate, fit, predict
-
-    for verb in (fit, predict, evaluate):
-        verb.add(verbs)

@@ -41,13 +41,14 @@ def run(options: argparse.Namespace) -> int:
     from grus.model import load
     from grus.tasks import pictures
     from grus.tasks.classify.evaluate import evaluate
+    from grus.tasks.classify.files import part
     from grus.tasks.classify.predict import reading, task_of
 
     shared.set_threads(options.threads)
-    model, data = reading(load(options.model), options.longest), classify_data.read(options.data, options)
+    model, data = reading(load(options.model), options.longest), classify_data.read(part(options.data, "test"), options)
     if options.plot is not None:
         pictures.check_confusion(len(task_of(model).classes))
-    train = None if options.train is None else classify_data.read(options.train, options)
+    train = None if options.train is None else classify_data.read(part(options.train, "train"), options)
     report = evaluate(model, data, train)
     shared.tell(report, options.output)
     if options.plot is not None:

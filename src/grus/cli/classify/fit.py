@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grus.cli import fitting, shared
 from grus.cli import options as settings
@@ -12,9 +12,6 @@ from grus.errors import InputError
 from grus.tasks.classify.files import train_and_test
 from grus.tasks.classify.settings import Settings
 from grus.training.torchrun import is_first
-
-if TYPE_CHECKING:
-    from grus.tasks.fitted import Fitted
 
 NO_MODEL = (".csv", ".tsv", ".parquet", ".pq", ".json", ".jsonl", ".ts", ".npz", ".txt")  # said to be something else
 
@@ -56,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     fitting.use_torch(options.threads)
     from grus.tasks.classify.fit import fit, fit_networks
 
-    fitted = fitting.train(files, fit, data, chosen, lambda done, took: _told(done, len(data), took))
+    fitted = fitting.train(files, fit, data, chosen)
     others = {}
     if options.compare_lstm:
         from grus.torch.network.peers import lstm_of_equal_parameters as lstm
@@ -69,14 +66,3 @@ def run(options: argparse.Namespace) -> int:
 
         print(evaluate(fitted.model, test, data, others=others))
     return 0
-
-
-def _told(fitted: Fitted, sequences: int, took: str) -> str:
-    from grus.tasks.classify.predict import task_of
-
-    found, held = task_of(fitted.model), fitted.validation
-    line = f"trained on {sequences:,} sequences in {took} ({len(found.classes)} classes, one a {found.labels})"
-    if held:
-        line += f"\nheld back: {held['sequences']:,} sequences, accuracy {held['accuracy']:.4f}, "
-        line += f"log loss {held['log loss']:.4f}, temperature {found.temperature:.2f}"
-    return line

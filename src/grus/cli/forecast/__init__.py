@@ -3,9 +3,8 @@
 May import: what ``grus.cli`` may, but no other task's folder. Begin with ``fit``.
 """
 
-from typing import Any
-
 SUMMARY = "forecast time series, with intervals"
+VERBS = ("fit", "predict", "evaluate")
 DESCRIPTION = "Forecast the series of a long table (columns unique_id, ds, y) with one GRU over them all."
 EXAMPLES = """\
 a forecaster in three lines:
@@ -13,10 +12,3 @@ a forecaster in three lines:
   grus forecast predict model.safetensors sales.csv -o forecast.csv --plot forecast.png
   grus forecast evaluate model.safetensors sales.csv
 """
-
-
-def add(verbs: Any) -> None:
-    from grus.cli.forecast import evaluate, fit, predict
-
-    for verb in (fit, predict, evaluate):
-        verb.add(verbs)

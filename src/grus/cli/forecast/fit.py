@@ -12,7 +12,6 @@ from grus.tasks.forecast.settings import Settings
 from grus.training.torchrun import is_first
 
 if TYPE_CHECKING:
-    from grus.tasks.fitted import Fitted
     from grus.tasks.forecast.table import Table
 
 NO_MODEL = (".csv", ".tsv", ".parquet", ".pq", ".json", ".png")  # endings that say a file is something else
@@ -48,20 +47,10 @@ def run(options: argparse.Namespace) -> int:
     fitting.use_torch(options.threads)
     from grus.tasks.forecast.fit import fit
 
-    fitting.train(files, fit, table, chosen, lambda done, took: _told(done, len(table.ids), took))
+    fitting.train(files, fit, table, chosen)
     if options.backtest is not None:
         _backtest(table, chosen, options)
     return 0
-
-
-def _told(fitted: Fitted, series: int, took: str) -> str:
-    from grus.tasks.forecast.predict import task_of
-
-    task = task_of(fitted.model)
-    return (
-        f"trained on {series:,} series in {took} (window {task.window}, frequency {task.frequency}, "
-        f"season {task.season}, {task.scale} scale)"
-    )
 
 
 def _backtest(table: Table, chosen: Settings, options: argparse.Namespace) -> None:

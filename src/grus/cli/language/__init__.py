@@ -3,9 +3,8 @@
 May import: what ``grus.cli`` may, but no other task's folder. Begin with ``fit``.
 """
 
-from typing import Any
-
 SUMMARY = "learn to write a text on, by characters or subwords"
+VERBS = ("fit", "evaluate", "generate")
 DESCRIPTION = "Learn from a text how texts like it go on: to judge others by it, and to write."
 EXAMPLES = """\
 a language model in three lines:
@@ -13,10 +12,3 @@ a language model in three lines:
   grus language generate model.safetensors --prompt "To be, "
   grus language evaluate model.safetensors other.txt --train plays.txt
 """
-
-
-def add(verbs: Any) -> None:
-    from grus.cli.language import evaluate, fit, generate
-
-    for verb in (fit, evaluate, generate):
-        verb.add(verbs)

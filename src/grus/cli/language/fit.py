@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grus.cli import fitting, shared
 from grus.cli import options as settings
 from grus.cli.language.evaluate import TEXT
 from grus.tasks.language.settings import Settings
 from grus.training.torchrun import is_first
-
-if TYPE_CHECKING:
-    from grus.tasks.fitted import Fitted
 
 NO_MODEL = (".txt", ".json", ".jsonl", ".csv", ".md")  # endings that say a file is something else
 
@@ -37,20 +34,15 @@ def add(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     chosen = settings.settings(options, Settings)
     files = fitting.Files(options, options.data, NO_MODEL)
-    from grus.tasks.language.corpus import as_corpus, count, split
+    from grus.tasks.language.corpus import as_corpus, split
 
     text = as_corpus(options.data, options.encoding, lines=chosen.lines)
     fitting.use_torch(options.threads)
-    from grus.tasks.language.evaluate import evaluate, task_of
+    from grus.tasks.language.evaluate import evaluate
     from grus.tasks.language.fit import fit
 
     parts = split(text, chosen)
-
-    def told(fitted: Fitted, took: str) -> str:
-        size = len(task_of(fitted.model).input.vocabulary)
-        return f"{size:,} {options.tokens}, trained on {count(parts.train):,} characters in {took}"
-
-    fitted = fitting.train(files, fit, text, chosen, told)
+    fitted = fitting.train(files, fit, text, chosen)
     if parts.test and is_first() and not options.quiet:
         what = "texts held out" if chosen.lines else "characters held out at the end"
         print(f"the {len(parts.test):,} {what}:", flush=True)

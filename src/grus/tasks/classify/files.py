@@ -23,7 +23,7 @@ from grus.tasks.classify.ts import read_ts
 from grus.tasks.options import Options, option
 from grus.tasks.times import parse_times
 
-__all__ = ["Names", "read", "train_and_test"]
+__all__ = ["Names", "part", "read", "train_and_test"]
 
 UNLABELLED = "unsup"
 
@@ -133,11 +133,23 @@ def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str
 
 def train_and_test(path: Path) -> tuple[Path, Path | None]:
     """The folders ``train`` and ``test`` of one that has them, each with classes, as archives do; else itself."""
+    if not _has_parts(path):
+        return path, None
+    note(f"{path}: its folder train is trained on, and its folder test is for the test")
+    return path / "train", path / "test"
+
+
+def part(path: Path, name: str) -> Path:
+    """The folder ``name``, train or test, of one that has both, with a note; any other path itself."""
+    if not _has_parts(path):
+        return path
+    note(f"{path}: its folder {name} is read")
+    return path / name
+
+
+def _has_parts(path: Path) -> bool:
     parts = [path / "train", path / "test"]
-    if path.is_dir() and all(part.is_dir() and any(map(_files, _folders(part))) for part in parts):
-        note(f"{path}: its folder train is trained on, and its folder test is for the test")
-        return parts[0], parts[1]
-    return path, None
+    return path.is_dir() and all(one.is_dir() and any(map(_files, _folders(one))) for one in parts)
 
 
 def _is_table(text: str, names: Names) -> bool:

@@ -70,8 +70,14 @@ def fit(data: Any, settings: Settings, **around: Unpack[Around]) -> Fitted:
 
     around: progress, checkpoint, resume, metrics, device, and what a fit raises: :class:`grus.training.fitting.Around`.
     """
-    trained = fit_networks(data, settings, **around)
-    return Fitted(trained.model(), trained.history, trained.validation)
+    examples = as_examples(data)
+    trained = fit_networks(examples, settings, **around)
+    task, held = trained.task, trained.validation
+    told = f"trained on {len(examples):,} sequences in {{took}} ({len(task.classes)} classes, one a {task.labels})"
+    if held:
+        told += f"\nheld back: {held['sequences']:,} sequences, accuracy {held['accuracy']:.4f}, "
+        told += f"log loss {held['log loss']:.4f}, temperature {task.temperature:.2f}"
+    return Fitted(trained.model(), trained.history, held, told)
 
 
 def fit_networks(

@@ -94,7 +94,11 @@ def fit(table: Table, settings: Settings, **around: Unpack[Around]) -> Fitted:
             held_back = None  # its windows are as large as those of all values
         name = "member" if members > 1 else "training"
         networks = [run(numbered(name, member, members), member, windows, None)[0] for member in range(members)]
-    return Fitted(Trained(networks, task, fitting.history, validation).model(), fitting.history, validation)
+    told = (
+        f"trained on {np.sum(~short):,} series in {{took}} (window {task.window}, frequency {task.frequency}, "
+        f"season {task.season}, {task.scale} scale)"
+    )
+    return Fitted(Trained(networks, task, fitting.history, validation).model(), fitting.history, validation, told)
 
 
 def make_chain(task: Forecast, architecture: Architecture) -> tuple[Block, ...]:

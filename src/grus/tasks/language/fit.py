@@ -51,8 +51,11 @@ def fit(text: Any, settings: Settings, **around: Unpack[Around]) -> Fitted:
     validation: the kept weights' loss on the validation part. around: progress, checkpoint, resume, metrics, device,
     and what a fit raises: :class:`grus.training.fitting.Around`.
     """
-    trained = fit_network(text, settings, **around)
-    return Fitted(trained.model(), trained.history, trained.validation)
+    corpus = as_corpus(text, lines=settings.lines)
+    trained = fit_network(corpus, settings, **around)
+    size, read = len(trained.task.input.vocabulary), count(split(corpus, settings).train)
+    told = f"{size:,} {settings.tokens}, trained on {read:,} characters in {{took}}"
+    return Fitted(trained.model(), trained.history, trained.validation, told)
 
 
 def fit_network(
