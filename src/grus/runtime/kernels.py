@@ -91,7 +91,7 @@ def checked(name: str, array: object, shape: tuple[int | str, ...]) -> Array:
         expected = ", ".join(str(size) for size in shape) + ("," if len(shape) == 1 else "")
         raise InputError(f"{name} has shape {array.shape}, expected ({expected})")
     if not array.flags.aligned or (array.size and array.strides[-1] != 4):
-        return np.ascontiguousarray(array)
+        return array.copy(order="C")  # aligned, which np.ascontiguousarray does not promise
     return array
 
 
