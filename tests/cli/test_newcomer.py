@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +136,29 @@ def test_random_state_is_the_seed() -> None:
     assert Classifier(trainer=trainer).settings.trainer == trainer
     with pytest.raises(ValueError, match="random_state is 'x', expected an integer"):
         _ = Classifier(random_state="x").settings  # type: ignore[arg-type]
+
+
+def test_a_terminal_of_40_columns(model: Path) -> None:
+    """A table goes down where it has no room across."""
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 40, 0, 0))
+    command = [sys.executable, "-m", "grus", "classify", "evaluate", str(model), str(model.parent / "texts.csv")]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    assert subprocess.run(command, stdout=terminal, stderr=subprocess.DEVNULL, env=environment).returncode == 0
+    os.close(terminal)
+    lines = os.read(screen, 1 << 16).decode().splitlines()
+    os.close(screen)
+    table = list(takewhile(lambda line: not line.startswith("note: "), lines))
+    assert max(map(len, table)) <= 40
+    assert table[0] == "GRU" and re.fullmatch(r"  accuracy +[\d.]+", table[1]), table[:3]
+
+
+def test_help_is_folded_and_its_examples_are_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    with pytest.raises(SystemExit):
+        main(["classify", "predict", "--help"])
+    shown = capsys.readouterr().out
+    assert "\nThe output has the columns unique_id\n(where the data has none" in shown
+    assert '\n  grus classify predict model.safetensors --text "A film to remember." --text "Dull."\n' in shown

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
 import re
 import signal
+import struct
+import termios
 import threading
 
 import pytest
@@ -96,6 +101,29 @@ def test_one_live_line_in_a_terminal() -> None:
     text = stream.getvalue()
     assert "\n" not in text.replace("a line\n", "")
     assert re.search(r"member 1: 100%.*100/100.*loss 0.2500, validation 0.5000, 0 s left", text)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (100, r"member 1: 100%\|[#█]{10,}\| 100/100, loss 0.2500, validation 0.5000, 0 s left"),
+        (70, r"member 1: 100/100, loss 0.2500, validation 0.5000, 0 s left"),
+        (42, r"member 1: 100/100, loss 0.2500, 0 s left"),
+        (30, r"member 1: 100/100, 0 s left"),
+    ],
+)
+def test_a_narrow_terminal_keeps_the_step_and_the_time_left(columns: int, expected: str) -> None:
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    with os.fdopen(terminal, "w", encoding="utf-8") as stream, Reporter(100, stream=stream) as reporter:
+        reporter.begin("member 1", 100)
+        for _ in range(100):
+            reporter.update(0.25, 0.5)
+        reporter.bar.refresh()
+        last = os.read(screen, 1 << 16).decode().rstrip("\r").split("\r")[-1]
+    os.close(screen)
+    assert re.fullmatch(expected, last.rstrip()), last
+    assert len(last) <= columns
 
 
 def test_silence() -> None:

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from grus import __version__
-from grus.cli import classify, config, export, forecast, import_file, info, language, names, stream, verify
+from grus.cli import classify, config, export, forecast, import_file, info, language, names, shared, stream, verify
 from grus.errors import InputError, notes_on_stderr
 from grus.training.torchrun import is_first
 
@@ -46,14 +46,13 @@ class Parser(argparse.ArgumentParser):
 
 def parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """The parser of the program; with ``argv`` without the verbs of tasks that are not named in it."""
-    raw = argparse.RawDescriptionHelpFormatter
     everything = "\n".join((*(task.EXAMPLES for task in TASKS.values()), MODELS))
-    top = Parser("grus", description="Train GRUs and run them.", epilog=everything, formatter_class=raw)
+    top = Parser("grus", description="Train GRUs and run them.", epilog=everything, formatter_class=shared.Help)
     top.add_argument("--version", action="version", version=f"grus {__version__}", help="show the version and exit")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     for name, task in TASKS.items():
         told = {"help": task.SUMMARY, "description": task.DESCRIPTION, "epilog": task.EXAMPLES}
-        command = commands.add_parser(name, formatter_class=raw, **told)
+        command = commands.add_parser(name, formatter_class=shared.Help, **told)
         if argv is None or name in argv:
             verbs = command.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=Parser)
             for verb in task.VERBS:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 from grus.files import STDIN, write_whole
 
 __all__ = [
+    "Help",
     "add_data",
     "add_encoding",
     "add_model",
@@ -24,17 +28,26 @@ __all__ = [
     "natural",
     "positive",
     "set_threads",
+    "show",
     "tell",
     "verb",
 ]
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """The texts as they are written; paragraphs that are wider than the terminal are folded, examples are not."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = re.split(r"(\n\s*\n|\n(?=  )|:\n)", super()._fill_text(text, width, indent))
+        wide = [any(len(line) > width for line in p.splitlines()) and not p.startswith("  ") for p in parts]
+        return "".join(textwrap.fill(p, width) if w else p for p, w in zip(parts, wide, strict=True))
 
 
 def verb(
     verbs: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str, epilog: str
 ) -> Any:
     """The parser of a command that ``run`` runs."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = verbs.add_parser(name, help=help, description=description, epilog=epilog, formatter_class=raw)
+    parser = verbs.add_parser(name, help=help, description=description, epilog=epilog, formatter_class=Help)
     parser.set_defaults(run=run)
     return parser
 
@@ -55,7 +68,12 @@ def tell(report: Any, path: Path | None) -> None:
     """Print a report, and write it to the file that :func:`add_report` asks for."""
     if path is not None:
         write_whole(path, (report.to_json() + "\n").encode())
-    print(report)
+    show(report)
+
+
+def show(report: Any) -> None:
+    """Print a report, in a terminal no wider than that."""
+    print(report.text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -27,8 +27,11 @@ class Report:
         raise KeyError(model)
 
     def __str__(self) -> str:
-        """An aligned table, the notes below it."""
-        return "\n".join([aligned(self.rows, self.show), *(f"note: {note}" for note in self.notes)])
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """An aligned table, the notes below it; where it is wider than ``width`` characters, a line for each figure."""
+        return "\n".join([aligned(self.rows, self.show, width), *(f"note: {note}" for note in self.notes)])
 
     @staticmethod
     def show(name: str, number: float) -> str:
@@ -54,8 +57,11 @@ def one_line(value: object) -> str:
     return str(value).translate({ord(c): repr(c)[1:-1] for c in "\n\r\t"})
 
 
-def aligned(rows: Sequence[dict[str, Any]], show: Callable[[str, float], str]) -> str:
-    """The rows as a table, its first column to the left and the others to the right."""
+def aligned(rows: Sequence[dict[str, Any]], show: Callable[[str, float], str], width: int | None = None) -> str:
+    """The rows as a table, its first column to the left and the others to the right.
+
+    Where a line has more than ``width`` characters, each row becomes a paragraph, a line for each of its figures.
+    """
 
     def text(name: str, value: Any) -> str:
         if value is None:
@@ -67,6 +73,12 @@ def aligned(rows: Sequence[dict[str, Any]], show: Callable[[str, float], str]) -
     names = list(rows[0])
     cells = [list(map(one_line, names))] + [[text(name, row[name]) for name in names] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    if width is not None and sum(widths) + 2 * len(widths) - 2 > width:
+        named = max(map(len, cells[0][1:]), default=0)
+        return "\n".join(
+            "\n".join([line[0], *(f"  {name:{named}}  {c}" for name, c in zip(cells[0][1:], line[1:], strict=True))])
+            for line in cells[1:]
+        )
     lines = (
         "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
         for line in cells

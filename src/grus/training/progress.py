@@ -12,6 +12,9 @@ from grus.training import distributed
 __all__ = ["Reporter"]
 
 INTERVAL = 10.0  # seconds between plain lines, unless a tenth of the work is done sooner
+WIDE = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"  # tqdm knows the time left of one training only
+NARROW = "{desc}: {n_fmt}/{total_fmt}{postfix}"  # where a bar would leave no room for the rest
+BAR = 10  # characters of a bar that is worth its place
 
 
 class Reporter:
@@ -38,8 +41,7 @@ class Reporter:
             from tqdm import tqdm
         except ImportError:
             return None
-        shape = "{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}"  # tqdm knows the time left of one training only
-        return tqdm(total=self.steps, file=self.stream, bar_format=shape, dynamic_ncols=True, leave=False)
+        return tqdm(total=self.steps, file=self.stream, bar_format=WIDE, dynamic_ncols=True, leave=False)
 
     def __enter__(self) -> Reporter:
         return self
@@ -82,19 +84,30 @@ class Reporter:
         now = time.monotonic()
         if self.ran == 1:
             self.started = now  # reading and the first step's preparations say nothing of the steps to come
-        text = f"loss {self.loss:.4f}" + (
-            "" if self.validation is None else f", validation {self.validation:.4f}{self.beside}"
-        )
+        parts = [f"loss {self.loss:.4f}"]
+        if self.validation is not None:
+            parts.append(f"validation {self.validation:.4f}{self.beside}")
         if self.ran > 1:
-            text += f", {(now - self.started) / (self.ran - 1) * self.left:.0f} s left"
+            parts.append(f"{(now - self.started) / (self.ran - 1) * self.left:.0f} s left")
         if self.bar is not None:
-            self.bar.set_postfix_str(text, refresh=False)
+            self._fit(parts)
             self.bar.update()
             return
+        text = ", ".join(parts)
         tenth = self.ran - self.printed_ran >= max(1, (self.ran + self.left) // 10) and now - self.printed >= 1
         if tenth or now - self.printed >= INTERVAL:
             self.printed, self.printed_ran = now, self.ran
             print(f"{self.label}: step {self.step}/{self.steps}, {text}", file=self.stream, flush=True)
+
+    def _fit(self, parts: list[str]) -> None:
+        """Show ``parts`` in a line of the terminal: where there is no room the bar goes, then what was measured."""
+        width = self.bar.format_dict["ncols"] or sys.maxsize
+        room = width - len(f"{self.label}: {self.steps}/{self.steps}, ")
+        wide = room - len(": 100%|") - BAR >= len(", ".join(parts))
+        while not wide and len(parts) > 1 and room < len(", ".join(parts)):
+            del parts[-2]
+        self.bar.bar_format = WIDE if wide else NARROW
+        self.bar.set_postfix_str(", ".join(parts), refresh=False)
 
     def message(self, text: str) -> None:
         """A line of its own."""

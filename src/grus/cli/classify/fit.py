@@ -64,5 +64,5 @@ def run(options: argparse.Namespace) -> int:
     if test is not None and is_first():
         from grus.tasks.classify.evaluate import evaluate
 
-        print(evaluate(fitted.model, test, data, others=others))
+        shared.show(evaluate(fitted.model, test, data, others=others))
     return 0

@@ -63,4 +63,4 @@ def _backtest(table: Table, chosen: Settings, options: argparse.Namespace) -> No
     except Interrupted as stop:
         raise Interrupted(f"{stop} of the backtest; {options.output} is written") from None
     if is_first():
-        print(report)
+        shared.show(report)

@@ -46,5 +46,5 @@ def run(options: argparse.Namespace) -> int:
     if parts.test and is_first() and not options.quiet:
         what = "texts held out" if chosen.lines else "characters held out at the end"
         print(f"the {len(parts.test):,} {what}:", flush=True)
-        print(evaluate(fitted.model, parts.test, parts.train + parts.validation))
+        shared.show(evaluate(fitted.model, parts.test, parts.train + parts.validation))
     return 0

@@ -23,17 +23,17 @@ class Report(report.Report):
     classes: tuple[dict[str, Any], ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
 
-    def __str__(self) -> str:
-        """Aligned tables, the notes below them."""
+    def text(self, width: int | None = None) -> str:
+        """Aligned tables, the notes below them; one that is wider than ``width`` characters has a line a figure."""
         names = [str(row["class"]) for row in self.classes]  # no numbers of ours to be rounded
         classes = [row | {"class": name} for row, name in zip(self.classes, names, strict=True)]
-        parts = [report.aligned(self.rows, self.show), report.aligned(classes, self.show)]
+        parts = [report.aligned(part, self.show, width) for part in (self.rows, classes)]
         if len(self.classes) <= WIDEST:
             rows = [
                 {"true \\ predicted": name} | dict(zip(names, counts, strict=True))
                 for name, counts in zip(names, self.confusion, strict=True)
             ]
-            parts.append(report.aligned(rows, self.show))
+            parts.append(report.aligned(rows, self.show, width))
         return "\n\n".join(parts) + "".join(f"\nnote: {note}" for note in self.notes)
 
     @staticmethod
