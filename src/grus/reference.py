@@ -76,14 +76,7 @@ def step(x: Array, h: Array, W: Array, U: Array, b_i: Array, b_h: Array, *, rese
 
 
 def forward(
-    x: ArrayLike,
-    h0: ArrayLike,
-    W: ArrayLike,
-    U: ArrayLike,
-    b_i: ArrayLike,
-    b_h: ArrayLike,
-    *,
-    reset_after: bool = True,
+    x: ArrayLike, h0: ArrayLike, W: ArrayLike, U: ArrayLike, b_i: ArrayLike, b_h: ArrayLike, *, reset_after: bool = True
 ) -> Array:
     """A sequence: x [T, B, I] and h0 [B, H] to the state after every step, y [T, B, H]."""
     x, h, W, U, b_i, b_h = (np.asarray(a, np.float64) for a in (x, h0, W, U, b_i, b_h))
