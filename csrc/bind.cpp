@@ -7,6 +7,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <limits.h>
+
 #include <map>
 #include <optional>
 #include <string>
@@ -16,6 +18,7 @@
 #include "layer.h"
 #include "passes.h"
 #include "rows.h"
+#include "system.h"
 #include "team.h"
 
 namespace nb = nanobind;
@@ -263,28 +266,50 @@ nb::ndarray<nb::numpy, float> gates_array(grus::Gates &gates) {
                                          nb::find(gates), {gates.B * 4 * gates.HP, 4 * gates.HP, gates.HP, 1});
 }
 
+PyObject *allowed = nullptr;  // a function: how many threads the caller's library may have at the moment
+
+int threads_allowed() {
+    if (!allowed || grus::threads_chosen()) return INT_MAX;
+    nb::object found = nb::steal(PyObject_CallNoArgs(allowed));
+    if (!found.is_valid()) nb::raise_python_error();
+    return nb::cast<int>(found);
+}
+
+// Around calls by address, and in Python around others: the limit of the library whose memory they are on.
+struct Allowed {
+    std::optional<grus::Limit> limit;
+    Allowed *enter() {
+        limit.emplace(threads_allowed());
+        return this;
+    }
+};
+
 // On memory that the caller has checked, by address: quicker to call than with arrays.
 grus::Layer make_layer_at(int64_t I, int64_t H, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih,
                           uintptr_t bias_hh, uintptr_t gain_hh, bool reset_after, const std::string &isa, bool training,
                           bool keep) {
     const gru_kernels *table = grus::kernels(isa.c_str());
+    grus::Limit limit(threads_allowed());
     nb::gil_scoped_release release;
     gru_weights weights = {I, H, reset_after, at(weight_ih), at(weight_hh), at(bias_ih), at(bias_hh), at(gain_hh)};
     return grus::Layer(weights, table, training, keep);
 }
 
-void forward_at(const grus::Layer &layer, const gru_forward_call &call) {
+void forward_at(const grus::Layer &layer, const gru_forward_call &call, bool limited) {
+    grus::Limit limit(limited ? threads_allowed() : INT_MAX);
     nb::gil_scoped_release release;
     grus::forward(layer, call, grus::threads());
 }
 
 void backward_at(const grus::Layer &layer, const gru_backward_call &call) {
+    grus::Limit limit(threads_allowed());
     nb::gil_scoped_release release;
     grus::backward(layer, call, grus::threads());
 }
 
 template <class Call>
 void both_at(const grus::Layer &first, const Call &call, const grus::Layer &second, const Call &other) {
+    grus::Limit limit(threads_allowed());
     nb::gil_scoped_release release;
     grus::both(grus::Half<Call>{first, call}, grus::Half<Call>{second, other}, grus::threads());
 }
@@ -403,6 +428,12 @@ NB_MODULE(_native, m) {
     m.def("default_isa", [] { return std::string(grus::kernels(nullptr)->name); });
     m.def("threads", &grus::threads);
     m.def("set_threads", &grus::set_threads, "count"_a);
+    m.def("quota", &grus::quota, "root"_a);
+    m.def("allow", [](nb::callable threads) { allowed = threads.release().ptr(); }, "threads"_a);
+    nb::class_<Allowed>(m, "Allowed")
+        .def(nb::init<>())
+        .def("__enter__", &Allowed::enter, nb::rv_policy::reference)
+        .def("__exit__", [](Allowed &it, nb::args) { it.limit.reset(); });
 
     nb::class_<grus::Gates>(m, "Gates")
         .def_prop_ro("first_step", [](const grus::Gates &gates) { return gates.from; })
@@ -416,7 +447,7 @@ NB_MODULE(_native, m) {
         .def("gates", &make_gates, "T"_a, "B"_a, "steps"_a)
         .def("forward", &forward, "x"_a.noconvert(), "h0"_a.noconvert().none(), "y"_a.noconvert(), "reverse"_a,
              "threads"_a, "gates"_a.none())
-        .def("forward_at", &forward_at, "call"_a)
+        .def("forward_at", &forward_at, "call"_a, "limited"_a)
         .def("backward_at", &backward_at, "call"_a)
         .def("holds_at", &holds_at, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a, "gain_hh"_a,
              "reset_after"_a)

@@ -1,5 +1,7 @@
 #include "system.h"
 
+#include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include <algorithm>
@@ -32,15 +34,44 @@ void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)()) { pthrea
 #endif
 
 #if defined(__linux__)
+namespace {
+
+// The quota of the control group in a folder, either version's, in CPUs; 0: none.
+int quota_in(const std::string &folder) {
+    std::ifstream both(folder + "/cpu.max"), first(folder + "/cpu.cfs_quota_us"), second(folder + "/cpu.cfs_period_us");
+    int64_t time = 0, of = 0;
+    bool found = (both >> time >> of) || (first >> time && second >> of);
+    return found && time > 0 && of > 0 ? static_cast<int>(std::min<int64_t>((time + of - 1) / of, INT_MAX)) : 0;
+}
+
+}  // namespace
+
+// A container may show its group at the root of the tree, a group of systemd's stands in those around it: a folder that
+// is not there has no quota.
+int quota(const std::string &root) {
+    std::ifstream groups(root + "/proc/self/cgroup");
+    int least = 0;
+    std::string line = "0::/";
+    do {  // a number, controllers, and the group's path: 4:cpu,cpuacct:/a/b
+        size_t begin = line.find(':') + 1, end = line.find(':', begin);
+        if (begin == 0 || end == std::string::npos) continue;
+        std::string controllers = line.substr(begin, end - begin), path = line.substr(end + 1);
+        if (!controllers.empty() && ("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
+        for (const std::string &tree : {controllers, std::string(controllers.empty() ? "unified" : "cpu")})
+            for (std::string group = path;; group.erase(group.rfind('/'))) {
+                int found = quota_in(root + "/sys/fs/cgroup/" + tree + group);
+                if (found) least = least ? std::min(least, found) : found;
+                if (group.rfind('/') == std::string::npos) break;
+            }
+    } while (std::getline(groups, line));
+    return least;
+}
+
 int cores() {
-    int count = static_cast<int>(std::thread::hardware_concurrency());
+    int count = static_cast<int>(std::thread::hardware_concurrency()), allowed = quota("");
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
-    double quota = 0, period = 0;
-    std::string text;
-    if (std::ifstream("/sys/fs/cgroup/cpu.max") >> text >> period && text != "max") quota = atof(text.c_str());
-    if (quota > 0 && period > 0) count = std::min(count, static_cast<int>(quota / period));
-    return std::max(1, count);
+    return std::max(1, allowed ? std::min(count, allowed) : count);
 }
 
 int core() { return sched_getcpu(); }
@@ -54,6 +85,7 @@ void leave_core(int taken) {
         sched_setaffinity(0, sizeof all, &all);
 }
 #else
+int quota(const std::string &) { return 0; }
 int cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 int core() { return -1; }
 void leave_core(int) {}

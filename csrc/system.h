@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include <string>
+
 namespace grus {
 
 // Memory aligned to 64 bytes; null where there is none. Only free_aligned takes it back.
@@ -13,8 +15,12 @@ void free_aligned(void *memory);
 // Functions that run around every fork, none of them where it is null; where no process forks, nothing is kept.
 void at_fork(void (*before)(), void (*in_parent)(), void (*in_child)());
 
-// How many cores this process may use, at least 1.
+// How many cores this process may use, by affinity and quota, at least 1.
 int cores();
+
+// The CPUs that Linux' control groups, of version 1 or 2, let this process have, rounded up; 0: all. The least of its
+// own and those around it; `root` stands in front of the system's paths.
+int quota(const std::string &root);
 
 // The core the calling thread runs on; -1 where the system does not tell.
 int core();

@@ -1,5 +1,6 @@
 #include "team.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -289,21 +290,33 @@ int from_environment(const char *name) {
     return 0;
 }
 
-int available() {
-    if (int wanted = from_environment("GRUS_NUM_THREADS")) return wanted;
-    int wanted = from_environment("OMP_NUM_THREADS");  // meant for every library at once: no more than there are
-    return wanted ? std::min(wanted, cores()) : cores();
+struct Count {
+    std::atomic<int> value{0};
+    std::atomic<bool> chosen{false};  // for Grus, and not for every library at once
+
+    Count() {
+        value = from_environment("GRUS_NUM_THREADS");
+        if ((chosen = value > 0)) return;
+        int wanted = from_environment("OMP_NUM_THREADS");
+        value = wanted ? std::min(wanted, cores()) : cores();
+    }
+};
+
+Count &count() {
+    static Count count;
+    return count;
 }
 
-std::atomic<int> &limit() {
-    static std::atomic<int> value{available()};
-    return value;
-}
+thread_local int most = INT_MAX;
 
 }  // namespace
 
-int threads() { return limit(); }
-void set_threads(int count) { limit() = count; }
+int threads() { return threads_chosen() ? count().value.load() : std::min(count().value.load(), most); }
+bool threads_chosen() { return count().chosen; }
+void set_threads(int wanted) { count().value = wanted, count().chosen = true; }
+
+Limit::Limit(int threads) : before(most) { most = std::max(1, threads); }
+Limit::~Limit() { most = before; }
 
 Region::Region(int wanted) : team(nullptr), workers(1) {
     if (wanted <= 1) return;

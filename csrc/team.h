@@ -17,10 +17,22 @@ namespace grus {
 constexpr int MAX_SHARDS = 256;
 constexpr int JOB_BYTES = 512;
 
-// How many workers a region may have: GRUS_NUM_THREADS, or what affinity, the cgroup and OMP_NUM_THREADS allow, or what
-// was set.
+// How many workers a region may have. Chosen for Grus: what was set, or GRUS_NUM_THREADS. Else the least of affinity,
+// the cgroup's quota, OMP_NUM_THREADS and this thread's limit.
 int threads();
+bool threads_chosen();
 void set_threads(int count);
+
+// While it lives, regions of this thread have no more than so many workers, unless their number was chosen.
+class Limit {
+    int before;
+
+  public:
+    explicit Limit(int threads);
+    ~Limit();
+    Limit(const Limit &) = delete;
+    Limit &operator=(const Limit &) = delete;
+};
 
 struct Job {
     void (*work)(const void *argument, gru_worker *) = nullptr;

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from grus.errors import InputError
-from grus.runtime import kernels
+from grus.runtime import _native, kernels
 from grus.weights import GRUWeights
 
 RNG = np.random.default_rng(0)
@@ -94,15 +95,15 @@ def test_set_num_threads() -> None:
             kernels.set_num_threads(bad)  # type: ignore[arg-type]
 
 
-def in_a_new_process(**environment: str) -> tuple[int, str]:
+def in_a_new_process(*, first: str = "", **environment: str) -> tuple[int, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("GRUS_NUM_THREADS", "OMP_NUM_THREADS")}
-    command = [sys.executable, "-c", "import grus; print(grus.get_num_threads())"]
+    command = [sys.executable, "-c", f"{first}\nimport grus; print(grus.get_num_threads())"]
     done = subprocess.run(command, env=kept | environment, capture_output=True, text=True, check=True)
     return int(done.stdout), done.stderr
 
 
-def count_in_a_new_process(**environment: str) -> int:
-    return in_a_new_process(**environment)[0]
+def count_in_a_new_process(*, first: str = "", **environment: str) -> int:
+    return in_a_new_process(first=first, **environment)[0]
 
 
 @pytest.mark.alone
@@ -126,3 +127,58 @@ def test_openmp_s_variable() -> None:
         found, said = in_a_new_process(**{name: "two"})
         assert found == default
         assert said == f"grus: {name} is 'two', expected a number of threads from 1 to 1024: left out\n"
+
+
+def group(root: Path, name: str, **files: str) -> None:
+    folder = root / "sys/fs/cgroup" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        (folder / file.replace("_", ".", 1)).write_text(text + "\n")
+
+
+def in_groups(root: Path, text: str) -> int:
+    (root / "proc/self").mkdir(parents=True, exist_ok=True)
+    (root / "proc/self/cgroup").write_text(text)
+    return _native.quota(str(root))
+
+
+@pytest.mark.parametrize(
+    ("said", "cpus"), [("150000 100000", 2), ("100000 100000", 1), ("50000 100000", 1), ("max 100000", 0), ("junk", 0)]
+)
+def test_quota_of_a_container(tmp_path: Path, said: str, cpus: int) -> None:
+    group(tmp_path, "", cpu_max=said)
+    assert in_groups(tmp_path, "0::/\n") == cpus
+    assert in_groups(tmp_path, "0::/of/the/host\n") == cpus, "whose folder is not seen from inside"
+
+
+def test_quota_is_the_least_of_all_groups_around(tmp_path: Path) -> None:
+    group(tmp_path, "", cpu_max="max 100000")
+    group(tmp_path, "user.slice", cpu_max="310000 100000")
+    group(tmp_path, "user.slice/one", cpu_max="40000 10000")
+    group(tmp_path, "user.slice/two", cpu_max="200000 100000")
+    assert in_groups(tmp_path, "0::/user.slice/one\n") == 4
+    assert in_groups(tmp_path, "0::/user.slice/two\n") == 2
+    assert in_groups(tmp_path, "0::/elsewhere\n") == 0
+
+
+@pytest.mark.parametrize("tree", ["cpu", "cpu,cpuacct"])
+def test_quota_of_version_1(tmp_path: Path, tree: str) -> None:
+    group(tmp_path, tree, cpu_cfs_quota_us="-1", cpu_cfs_period_us="100000")
+    group(tmp_path, f"{tree}/job", cpu_cfs_quota_us="250000", cpu_cfs_period_us="100000")
+    group(tmp_path, "cpuset/other", cpu_cfs_quota_us="1", cpu_cfs_period_us="100000")
+    assert in_groups(tmp_path, f"5:cpuset:/other\n4:{tree}:/job\n0::/\n") == 3
+    assert in_groups(tmp_path, f"4:{tree}:/\n") == 0
+
+
+def test_quota_of_a_tree_of_both_versions(tmp_path: Path) -> None:
+    group(tmp_path, "unified/job", cpu_max="150000 100000")
+    assert in_groups(tmp_path, "1:name=systemd:/\n0::/job\n") == 2
+
+
+def test_no_groups(tmp_path: Path) -> None:
+    assert _native.quota(str(tmp_path)) == 0
+
+
+def test_affinity() -> None:
+    first = min(os.sched_getaffinity(0))
+    assert count_in_a_new_process(first=f"import os; os.sched_setaffinity(0, {{{first}}})") == 1

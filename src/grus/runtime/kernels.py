@@ -7,6 +7,7 @@ streamed a step at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,8 @@ __all__ = [
     "forward_both_at",
     "get_num_threads",
     "isas",
+    "limit_threads",
+    "limited",
     "set_num_threads",
 ]
 
@@ -56,13 +59,28 @@ def default_isa() -> str:
 
 
 def get_num_threads() -> int:
-    """How many threads a call may use: GRUS_NUM_THREADS, or what affinity, the cgroup and OMP_NUM_THREADS allow."""
+    """How many threads a call may use: what was chosen, or the least of affinity, cgroup and OMP_NUM_THREADS.
+
+    Chosen is what ``set_num_threads`` or GRUS_NUM_THREADS said. Where nothing was, a call through ``grus.torch`` uses
+    no more than ``torch.get_num_threads()`` either.
+    """
     return int(_native.threads())
 
 
 def set_num_threads(count: int) -> None:
     """Let later calls use up to ``count`` threads. Raises InputError unless it is an integer of at least 1."""
     _native.set_threads(_thread_count("count", count))
+
+
+def limit_threads(allowed: Callable[[], int]) -> None:
+    """Ask ``allowed`` in each call by address and each ``limited`` block: more threads than it says run only if chosen.
+
+    For a library of tensors that has a limit of its own.
+    """
+    _native.allow(allowed)
+
+
+limited = _native.Allowed  # a context manager
 
 
 def _thread_count(name: str, value: object) -> int:
@@ -207,9 +225,9 @@ class Layer:
             return y, y[0 if reverse else -1].copy()
         return y, np.zeros((B, self.hidden_size), np.float32) if h0 is None else h0.copy()
 
-    def forward_at(self, call: ForwardCall) -> None:
-        """:meth:`forward` by address."""
-        self._native.forward_at(call)
+    def forward_at(self, call: ForwardCall, *, limited: bool = True) -> None:
+        """:meth:`forward` by address; ``limited`` as :func:`limit_threads` says."""
+        self._native.forward_at(call, limited)
 
     def backward_at(self, call: BackwardCall) -> None:
         """:meth:`backward` by address."""

@@ -104,7 +104,8 @@ def _ending(layer: kernels.Layer, x: Array, h0: Array | None, reverse: bool, end
     places: Any = [(a.ctypes.data, a.strides[0] // 4, a.strides[1] // 4) for a in (x, y)]
     more = kernels.Extras(marks.ctypes.data)
     layer.forward_at(
-        kernels.ForwardCall(steps, batch, places[0], first, places[1], h_n.ctypes.data, reverse, None, more)
+        kernels.ForwardCall(steps, batch, places[0], first, places[1], h_n.ctypes.data, reverse, None, more),
+        limited=False,
     )
     return y, h_n
 

@@ -15,6 +15,8 @@ from grus.torch.recurrence.types import OWN, Direction
 
 __all__ = ["Masks", "backward", "forward", "masks", "new", "room"]
 
+kernels.limit_threads(torch.get_num_threads)
+
 
 class Masks(NamedTuple):
     """What a direction has beyond the recurrence, as the kernels read it; the start is differentiable, and apart."""

@@ -29,8 +29,9 @@ def _array(tensor: Tensor) -> Any:
 
 def _forward(x: Tensor, W: Tensor, gain: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """The result, and W x [T · B, 3H]."""
-    product = kernels.Dense(_array(W))(_array(x).reshape(-1, x.shape[-1]))
-    result = normalise(product, _array(gain), None if bias is None else _array(bias))
+    with kernels.limited():
+        product = kernels.Dense(_array(W))(_array(x).reshape(-1, x.shape[-1]))
+        result = normalise(product, _array(gain), None if bias is None else _array(bias))
     return torch.from_numpy(result).view(*x.shape[:-1], len(gain)), torch.from_numpy(product)
 
 
@@ -50,7 +51,8 @@ class _Projection(torch.autograd.Function):
         x, W, gain, bias, product = ctx.saved_tensors
         if pullback.needed(dy):
             return tuple(pullback.by_autograd(_plain, (x, W, gain, bias), (dy,), ctx.needs_input_grad))
-        arrays = normalise_back(product.numpy(), _array(gain), _array(dy).reshape(-1, len(gain)))
+        with kernels.limited():
+            arrays = normalise_back(product.numpy(), _array(gain), _array(dy).reshape(-1, len(gain)))
         by_product, by_gain, by_bias = map(torch.from_numpy, arrays)
         dx, dW, dgain, dbias = ctx.needs_input_grad
         with torch.autocast("cpu", enabled=False):
