@@ -2,6 +2,7 @@
 
 python -m benchmarks.options             benchmarks/results/torch.json, docs/torch.md
 python -m benchmarks.options --quick     two rounds, and nothing written
+python -m benchmarks.options --only lengths     the rows whose names have it, and nothing written
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="two rounds; write nothing")
+    parser.add_argument("--only", metavar="WORD", default="", help="only rows with it in their name; write nothing")
     parser.add_argument("--render", action="store_true", help="only make the page's tables from the results again")
     options = parser.parse_args()
     if options.render:
@@ -89,10 +91,12 @@ def main() -> None:
     for section, contestants in (("options", _options()), ("steps", _steps()), ("models", _models())):
         results[section] = {}
         for name, runs in contestants.items():
+            if options.only not in name:
+                continue
             times = _timed(runs, results["rounds"])
             results[section][name] = times
             print(f"{section}: {name}", *(f"{who} {report.number(us)} µs" for who, us in times.items()), sep="  ")
-    if not options.quick:
+    if not options.quick and not options.only:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         write_whole(RESULTS, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
         _write_page(results)
@@ -132,7 +136,9 @@ def _options() -> dict[str, dict[str, Run]]:
     """Each beside the plain layer, and beside a loop in PyTorch where that is the way today."""
     x = torch.randn(T, B, H)
     plain = grus.torch.GRU(H, H)
-    resets, lengths = torch.rand(T, B) < 0.05, torch.randint(1, T + 1, (B,))
+    resets = torch.rand(T, B) < 0.05
+    longest = torch.linspace(T, T // 10, B).round().long()  # 55 % of all steps
+    lengths = longest[torch.randperm(B)]
     found: dict[str, dict[str, Run]] = {
         "return_gates, forward": {"plain": _forward(plain, x), "ours": _forward(plain, x, return_gates=True)}
     }
@@ -147,7 +153,6 @@ def _options() -> dict[str, dict[str, Run]]:
         if name in ("zoneout", "layer_norm"):
             found[name]["loop"] = _training(Loop(H, **option), x)
     found["lengths, at random"] = {"plain": _training(plain, x), "ours": _training(plain, x, lengths=lengths)}
-    longest = lengths.sort(descending=True).values
     found["lengths, the longest first"] = {
         "plain": _training(plain, x),
         "ours": _training(plain, x, lengths=longest),

@@ -68,7 +68,7 @@ struct gru_extras {
 // before them in the other. RESTART: before step t the state is that of `restart`.
 enum { GRU_SKIP = 1, GRU_RESTART = 2 };
 
-// What both passes of a call are given. y[t, b] is the state after step t of row b, also where the step is skipped.
+// What both passes of a call are given. y[t, b] is the state after step t of row b, and zero where the step is skipped.
 // Step s works on t = s, or t = T - 1 - s if `reverse`.
 struct gru_sequence {
     int64_t T, B;
@@ -81,15 +81,16 @@ struct gru_sequence {
     int64_t y_t, y_b;
     // [T - saved_from, B, 4, HP]: r, z, n and u_n = U_n h + b_hn (only where the reset comes after) of the steps
     // s >= saved_from, in the order of t: the forward pass writes them, the way back reads them and computes the others
-    // once more. Or null: none
+    // once more. Or null: none. Where rows end early and saved_from is not 0, the same memory takes as many of the last
+    // steps as fit into it when only rows that have a step are kept (gru_ends)
     float *saved;
     int64_t saved_from;
     gru_extras more;
 };
 
 struct gru_forward_call : gru_sequence {
-    float *h_n;  // [B, H] contiguous: the last states; or null. Taken from y by passes.cpp, not by the
-                 // kernels; with it y becomes zero where a step is skipped
+    float *h_n;  // [B, H] contiguous: the last states; or null. Taken from y by passes.cpp, not by the kernels, as are
+                 // the zeros of y where a step is skipped
 };
 
 // Gradients of a loss, given dy (or null for zeros) and dh_n (or null), the gradient by the last state.
@@ -107,12 +108,26 @@ struct gru_backward_call : gru_sequence {
     float *drestart;     // [B, H] contiguous, added to; or null
 };
 
+// Where rows end early the batch is walked in the order of their steps, the most first: the rows that have a step are
+// then the first ones, and nothing is computed for the others. A place is a row's number in the order of a pass. All
+// null where no step is skipped.
+struct gru_ends {
+    int32_t *order;   // [B]: the row of the batch at a place
+    int32_t *rank;    // [B]: of a place, the row's number among all by their steps; ascending in every shard's rows
+    int64_t *before;  // [T + 1]: rows that have a step, of all steps before step s together
+    int64_t few[6];   // the first t that B/2, B/4, … rows have at most, or T. Here, for the workers that hold no shard
+    bool close;       // `saved` is [rows that have a step, 4, HP], step after step, each in the order of rank
+};
+
 // A call with its plan and its scratch. How long each array of scratch is, and when it is there: layout.h.
 struct gru_forward : gru_forward_call {
+    gru_ends ends;
     bool shard_units;        // a shard is some units of all rows, or some rows of the batch
     int64_t chunk;           // steps that are projected at a time
     int64_t projected_size;  // floats of a shard's
     float *projected;        // [chunk, rows, tiles, 3, V] of each shard
+    int64_t inputs_size;
+    float *inputs;  // [chunk rows, I] of each shard: x of the rows that have a step, where some end early
     int64_t states_size;
     float *states;          // [2][rows, HP] of each shard: the state with restarts, and that times `drop`
     float *reset, *update;  // [B, HP] each, shared: r h and z where the reset comes before
@@ -120,12 +135,15 @@ struct gru_forward : gru_forward_call {
 };
 
 struct gru_backward : gru_backward_call {
+    gru_ends ends;
     bool shard_units;
-    int64_t chunk;       // steps whose gates are at hand at a time
+    int64_t chunk;       // steps whose gates are at hand at a time; more where few rows have them
     int64_t slots_row;   // floats of a row of `slots`
     float *slots;        // [chunk, B, slots_row], shared: gates, then their gradients (the slots of layout.h)
     float *carry;        // [B, HP], shared
     float *past, *seen;  // [chunk, B, HP] each, shared: as `states` of the forward pass
+    float *inputs;       // [chunk B, I], shared: x of the rows that have a step, where some end early
+    int32_t *places;     // [chunk B][2], shared: their steps and places
     float *operand_x, *operand_h, *operand_rh;  // [tiles][chunk B][V] each, shared: the right sides of the gradients by
                                                 // the weights; operand_rh is operand_h where the reset comes after
 };

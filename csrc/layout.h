@@ -14,6 +14,10 @@ static inline bool takes_projected(const gru_packed &w) { return normalises(w); 
 // Whether steps may begin with other states than the last ones as they are.
 static inline bool copies_states(const gru_extras &more) { return more.marks || more.drop; }
 
+// Floats of a row of the states that are copied; `seen` is apart only where it differs.
+static inline int64_t copied(const gru_packed &w, const gru_extras &more) { return copies_states(more) ? w.HP : 0; }
+static inline int64_t dropped(const gru_packed &w, const gru_extras &more) { return more.drop ? w.HP : 0; }
+
 // The slots of a row of `gru_backward::slots`, each of HP floats; what they hold: backward/chunk.inl. Behind
 // those of normalised products are two scales in V floats.
 enum { DN, DR, DZ, DU, KEEP, PLAIN_SLOTS, UNIT_R = PLAIN_SLOTS, UNIT_Z, UNIT_N, RAW_R, RAW_Z, RAW_N, SCALES };
@@ -22,10 +26,19 @@ static inline int64_t slots_row(const gru_packed &w, int64_t V) {
     return normalises(w) ? SCALES * w.HP + V : PLAIN_SLOTS * w.HP;
 }
 
-// The scratch of a call, array by array: each(pointer, floats). Total and places follow from it.
 template <class Each>
-static inline void each_scratch(gru_forward &f, const gru_packed &w, int64_t, int shards, Each each) {
+static inline void each_scratch(gru_ends &ends, const gru_sequence &q, bool early, Each each) {
+    each(ends.order, early ? q.B : 0);
+    each(ends.rank, early ? q.B : 0);
+    each(ends.before, early ? 2 * (q.T + 1) : 0);
+}
+
+// The scratch of a call, array by array: each(pointer, floats). Total and places follow from it. `early`: rows end so.
+template <class Each>
+static inline void each_scratch(gru_forward &f, const gru_packed &w, int64_t, int shards, bool early, Each each) {
     int64_t states = f.B * w.HP;
+    each_scratch(f.ends, f, early, each);
+    each(f.inputs, early ? f.inputs_size * shards : 0);
     each(f.projected, f.projected_size * shards);
     each(f.states, f.states_size * shards);
     each(f.reset, w.reset_after ? 0 : states);
@@ -39,15 +52,18 @@ static inline int64_t operand_x_row(const gru_packed &w, int64_t V) {
 }
 
 template <class Each>
-static inline void each_scratch(gru_backward &f, const gru_packed &w, int64_t V, int, Each each) {
-    int64_t rows = f.chunk * f.B, states = copies_states(f.more) ? rows * w.HP : 0;
+static inline void each_scratch(gru_backward &f, const gru_packed &w, int64_t V, int, bool early, Each each) {
+    int64_t rows = f.chunk * f.B;
+    each_scratch(f.ends, f, early, each);
+    each(f.inputs, early ? rows * w.I : 0);
+    each(f.places, early ? 2 * rows : 0);
     each(f.slots, rows * f.slots_row);
     each(f.operand_x, rows * operand_x_row(w, V));
     each(f.operand_h, rows * w.HP);
     each(f.operand_rh, w.reset_after ? 0 : rows * w.HP);
     each(f.carry, f.B * w.HP);
-    each(f.past, states);
-    each(f.seen, states);
+    each(f.past, rows * copied(w, f.more));
+    each(f.seen, rows * dropped(w, f.more));
 }
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <memory>
+#include <type_traits>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -40,16 +41,17 @@ constexpr int64_t line(int64_t floats) { return (floats + 15) / 16 * 16 + BETWEE
 template <class List>
 int64_t floats_of(List list) {
     int64_t sum = 0;
-    list([&](float *, int64_t floats) { sum += line(floats); });
+    list([&](auto *, int64_t floats) { sum += line(floats); });
     return sum;
 }
 
 template <class List>
 void place(List list, float *memory) {
-    list([&](float *&array, int64_t floats) {
-        array = memory;
+    list([&](auto *&array, int64_t floats) {
+        array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(memory);
+        float *end = memory + floats;
         memory += line(floats);
-        ASAN_POISON_MEMORY_REGION(array + floats, sizeof(float) * static_cast<size_t>(memory - array - floats));
+        ASAN_POISON_MEMORY_REGION(end, sizeof(float) * static_cast<size_t>(memory - end));
     });
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
+#include <vector>
 
 #include "layout.h"
 #include "pack.h"
@@ -21,7 +23,8 @@ void plan(gru_forward &f, const Layer &layer, bool units, int shards) {
     int64_t step = rows * (units ? tiles(HP / V, shards) : HP / V) * 3 * V;
     f.chunk = std::min(f.T, std::max<int64_t>(1, PROJECTED_FLOATS / step));
     f.projected_size = f.chunk * step;
-    f.states_size = copies_states(f.more) ? 2 * rows * HP : 0;
+    f.inputs_size = f.chunk * rows * layer.weights().I;
+    f.states_size = rows * (copied(layer.weights(), f.more) + dropped(layer.weights(), f.more));
 }
 
 void plan(gru_backward &f, const Layer &layer, bool, int) {
@@ -34,6 +37,53 @@ void plan(gru_backward &f, const Layer &layer, bool, int) {
     f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
 }
 
+bool ends_early(const gru_sequence &q) {
+    auto skips = [](uint8_t marks) { return (marks & GRU_SKIP) != 0; };
+    return q.more.marks && std::any_of(q.more.marks, q.more.marks + q.T * q.B, skips);
+}
+
+// The order of the rows: those with the most steps first, or dealt out in turn to shards that are walked at once, each
+// by a worker of its own.
+void arrange(const gru_sequence &q, gru_ends &ends, int shards) {
+    std::vector<int64_t> steps(static_cast<size_t>(q.B));
+    ends.before[0] = 0;
+    for (int64_t s = 0; s < q.T; s++) {
+        const uint8_t *marks = q.more.marks + (q.reverse ? q.T - 1 - s : s) * q.B;
+        int64_t rows = 0;
+        for (int64_t b = 0; b < q.B; b++)
+            if (!(marks[b] & GRU_SKIP)) rows++, steps[static_cast<size_t>(b)]++;
+        ends.before[s + 1] = ends.before[s] + rows;
+    }
+    int64_t rows = q.B, t = 0;
+    for (int64_t &few : ends.few) {
+        rows /= 2;
+        auto have = [&](int64_t s) { return ends.before[s + 1] - ends.before[s]; };
+        while (t < q.T && have(q.reverse ? q.T - 1 - t : t) > rows) t++;
+        few = t;
+    }
+    std::vector<int32_t> sorted(static_cast<size_t>(q.B));
+    std::iota(sorted.begin(), sorted.end(), 0);
+    std::stable_sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) {
+        return steps[static_cast<size_t>(a)] > steps[static_cast<size_t>(b)];
+    });
+    int32_t rank = 0;
+    for (int64_t turn = 0; rank < q.B; turn++)
+        for (int64_t shard = 0; shard < shards; shard++) {
+            int64_t place = q.B * shard / shards + turn;
+            if (place >= q.B * (shard + 1) / shards) continue;
+            ends.order[place] = sorted[static_cast<size_t>(rank)];
+            ends.rank[place] = rank++;
+        }
+}
+
+// The gates of which steps are kept in the memory for them, where only rows that have a step need any.
+void keep_close(gru_sequence &q, gru_ends &ends) {
+    if (!q.saved || q.saved_from == 0) return;
+    int64_t rows = (q.T - q.saved_from) * q.B;
+    ends.close = true;
+    while (q.saved_from > 0 && ends.before[q.T] - ends.before[q.saved_from - 1] <= rows) q.saved_from--;
+}
+
 // A planned call with all that computes it, for the workers to copy; `arrays` lists its scratch.
 template <class Task>
 struct Work {
@@ -41,10 +91,11 @@ struct Work {
     gru_packed weights;
     Task task;
     int shards;
+    bool early;
 
     template <class Call>
     Work(const Layer &layer, const Call &call, bool units, int count)
-        : table(layer.table()), weights(layer.weights()), task{}, shards(count) {
+        : table(layer.table()), weights(layer.weights()), task{}, shards(count), early(ends_early(call)) {
         static_cast<Call &>(task) = call;
         if (!call.h0) task.h0 = layer.first_state(), task.h_b = 0;
         task.shard_units = units;
@@ -53,7 +104,17 @@ struct Work {
 
     template <class Each>
     void arrays(Each each) {
-        each_scratch(task, weights, table->width, shards, each);
+        each_scratch(task, weights, table->width, shards, early, each);
+    }
+
+    // once they have their places
+    void begin(int dealt) {
+        if (!early) {
+            task.ends = {};
+            return;
+        }
+        arrange(task, task.ends, dealt);
+        keep_close(task, task.ends);
     }
 };
 
@@ -63,12 +124,18 @@ int64_t least_step(const gru_backward_call &) { return STEP_BACK_FLOPS; }
 void compute(const Work<gru_forward> &work, gru_worker *me) { work.table->forward(&work.weights, &work.task, me); }
 void compute(const Work<gru_backward> &work, gru_worker *me) { work.table->backward(&work.weights, &work.task, me); }
 
+// Whether each of a pass' workers walks through the rows of one shard. Else there are more shards, and who is done
+// takes the next; or the way back shares out the rows of every chunk anew.
+bool deals(const gru_forward &, const Crew &crew) { return !crew.units && crew.shards == crew.region.count(); }
+bool deals(const gru_backward &, const Crew &) { return false; }
+
 template <class Task, class Call>
 void run(const Layer &layer, const Call &call, int threads) {
     Crew crew(sharing(layer, call, threads, least_step(call)), layer, call);
     Work<Task> work(layer, call, crew.units, crew.shards);
     auto arrays = [&](auto each) { work.arrays(each); };
     place(arrays, scratch(floats_of(arrays)));
+    work.begin(deals(work.task, crew) ? crew.shards : 1);
     crew.region.run<Work<Task>>(compute, work, crew.shards);
 }
 
@@ -82,6 +149,7 @@ void at_once(const Half<Call> &first, const Half<Call> &second) {
         for (auto &half : halves) half.arrays(each);
     };
     place(arrays, scratch(floats_of(arrays)));
+    for (auto &half : halves) half.begin(1);
     auto each = [](const Pair &pair, gru_worker *me) {
         auto one = [&](int i) {
             gru_worker alone = {};
@@ -106,15 +174,17 @@ bool better_at_once(const Half<Call> &half, int threads) {
     return worth && (how.workers == 1 || (how.units && how.workers == 2));
 }
 
+// Zeros where a step is skipped, and h_n: the state of a row after its last step, or what it began with.
 void finish(const Layer &layer, const gru_forward_call &f) {
-    if (!f.h_n) return;
     int64_t H = layer.hidden_size();
-    const float *last = f.y + (f.reverse ? 0 : (f.T - 1) * f.y_t);
-    for (int64_t b = 0; b < f.B; b++) std::copy_n(last + b * f.y_b, H, f.h_n + b * H);
-    if (!f.more.marks) return;
-    for (int64_t t = 0; t < f.T; t++)
-        for (int64_t b = 0; b < f.B; b++)
-            if (f.more.marks[t * f.B + b] & GRU_SKIP) std::fill_n(f.y + t * f.y_t + b * f.y_b, H, 0.0f);
+    for (int64_t b = 0; b < f.B; b++) {
+        int64_t steps = f.T;
+        for (; f.more.marks && steps > 0 && (f.more.marks[(steps - 1) * f.B + b] & GRU_SKIP); steps--)
+            std::fill_n(f.y + (steps - 1) * f.y_t + b * f.y_b, H, 0.0f);
+        const float *first = f.h0 ? f.h0 + b * f.h_b : layer.first_state();
+        const float *last = f.y + (f.reverse ? 0 : steps - 1) * f.y_t + b * f.y_b;
+        if (f.h_n) std::copy_n(steps ? last : first, H, f.h_n + b * H);
+    }
 }
 
 }  // namespace

@@ -34,6 +34,10 @@ GRUS_INLINE part part_of(int64_t B, int64_t panels, int shard_units, int shard, 
     return shard_units ? part{0, B, own.begin, own.end} : part{own.begin, own.end, 0, panels};
 }
 
+GRUS_INLINE void copy(float *to, const float *from, int64_t n) {
+    for (int64_t i = 0; i < n; i += V) store_some(to + i, load_some(from + i, n - i), n - i);
+}
+
 // f(rows, t, b, stride_t): runs of rows of the block [t0, t1) x [b0, b1), along the longer of its two sides
 template <class F>
 GRUS_INLINE void runs(int64_t t0, int64_t t1, int64_t b0, int64_t b1, F f) {

@@ -15,9 +15,29 @@ struct states {  // before a step: what carries on, and what U sees of it
 // The step that is t in time, of step s.
 GRUS_INLINE int64_t time_of(const gru_sequence &q, int64_t s) { return q.reverse ? q.T - 1 - s : s; }
 
-// The gates r, z, n and u_n of the step t, [B][4][HP], where its call keeps them.
-GRUS_INLINE float *saved_at(const gru_sequence &q, int64_t t, int64_t HP) {
-    return q.saved + (q.reverse ? t : t - q.saved_from) * q.B * 4 * HP;
+// The row of the batch at a place.
+GRUS_INLINE int64_t row_at(const gru_ends &ends, int64_t place) { return ends.order ? ends.order[place] : place; }
+
+// The places of [b0, b1) that have step s are those before this one.
+GRUS_INLINE int64_t end_of_step(const gru_ends &ends, int64_t s, int64_t b0, int64_t b1) {
+    if (!ends.order) return b1;
+    int64_t rows = ends.before[s + 1] - ends.before[s];
+    while (b0 < b1) {
+        int64_t middle = (b0 + b1) / 2;
+        if (ends.rank[middle] < rows)
+            b0 = middle + 1;
+        else
+            b1 = middle;
+    }
+    return b0;
+}
+
+// The gates r, z, n and u_n [4][HP] of the row at a place in step s, where its call keeps them.
+GRUS_INLINE float *saved_at(const gru_sequence &q, const gru_ends &ends, int64_t s, int64_t place, int64_t HP) {
+    int64_t t = time_of(q, s), step = q.reverse ? t : t - q.saved_from;
+    int64_t row =
+        ends.close ? ends.before[s] - ends.before[q.saved_from] + ends.rank[place] : step * q.B + row_at(ends, place);
+    return q.saved + row * 4 * HP;
 }
 
 GRUS_INLINE bool marked(const gru_sequence &q, int64_t t, int64_t b, int mark) {
@@ -25,20 +45,6 @@ GRUS_INLINE bool marked(const gru_sequence &q, int64_t t, int64_t b, int mark) {
 }
 GRUS_INLINE bool skipped(const gru_sequence &q, int64_t t, int64_t b) { return marked(q, t, b, GRU_SKIP); }
 GRUS_INLINE bool restarts(const gru_sequence &q, int64_t t, int64_t b) { return marked(q, t, b, GRU_RESTART); }
-
-// Whether step t is skipped by all of some rows.
-GRUS_INLINE bool idle(const gru_sequence &q, int64_t t, int64_t b, int64_t rows) {
-    for (int64_t i = 0; i < rows; i++)
-        if (!skipped(q, t, b + i)) return false;
-    return true;
-}
-
-// Whether row b skips some steps from t on.
-GRUS_INLINE bool idle_steps(const gru_sequence &q, int64_t t, int64_t b, int64_t steps) {
-    for (int64_t i = 0; i < steps; i++)
-        if (!skipped(q, t + i, b)) return false;
-    return true;
-}
 
 GRUS_INLINE bool zones(const gru_extras &more) { return more.zone || more.zone_all != 0.0f; }
 
@@ -52,26 +58,30 @@ GRUS_INLINE vec drop_of(const gru_sequence &q, int64_t H, int64_t b, int64_t uni
     return load_some(q.more.drop + b * H + unit, H - unit);
 }
 
-// The states of row b that step t begins with: `past`, and `seen` by U.
-GRUS_INLINE void begin_with(const gru_sequence &q, int64_t H, int64_t t, int64_t b, const float *h, float *past,
-                            float *seen) {
+// The states of row b that step s begins with, of the last ones y: `past`, and `seen` by U where `drop` makes it
+// another.
+GRUS_INLINE void begin_with(const gru_sequence &q, int64_t H, int64_t s, int64_t b, float *past, float *seen) {
+    int64_t t = time_of(q, s), last = q.reverse ? t + 1 : t - 1;
+    const float *h = q.h0 + b * q.h_b;
+    if (s > 0 && !skipped(q, last, b)) h = q.y + last * q.y_t + b * q.y_b;
     if (restarts(q, t, b)) h = q.more.restart ? q.more.restart + b * q.more.restart_b : nullptr;
     for (int64_t unit = 0; unit < H; unit += V) {
         vec a = h ? load_some(h + unit, H - unit) : splat(0.0f);
         store(past + unit, a);
-        store(seen + unit, q.more.drop ? mul(a, drop_of(q, H, b, unit)) : a);
+        if (q.more.drop) store(seen + unit, mul(a, drop_of(q, H, b, unit)));
     }
 }
 
-// The states before step t of a shard's rows, in its scratch where they are not the last ones as they are.
-states states_of(const gru_packed *w, const gru_sequence &q, const part &mine, state before, int64_t t,
+// The states before step s of the first places of `rows`, up to `end`, in a shard's scratch where they are not the last
+// ones as they are.
+states states_of(const gru_packed *w, const gru_forward &f, int64_t s, range rows, int64_t end, state before,
                  float *scratch) {
-    bool restart = false;
-    for (int64_t b = mine.b0; b < mine.b1; b++) restart = restart || restarts(q, t, b);
-    if (!restart && !q.more.drop) return {before, before};
+    bool another = f.ends.order || f.more.drop;
+    for (int64_t b = rows.begin; b < end; b++) another = another || restarts(f, time_of(f, s), b);
+    if (!another) return {before, before};
     int64_t HP = w->HP;
-    float *past = scratch - mine.b0 * HP, *seen = past + mine.rows() * HP;
-    for (int64_t b = mine.b0; b < mine.b1; b++) begin_with(q, w->H, t, b, before.row(b), past + b * HP, seen + b * HP);
+    float *past = scratch - rows.begin * HP, *seen = f.more.drop ? past + (rows.end - rows.begin) * HP : past;
+    for (int64_t b = rows.begin; b < end; b++) begin_with(f, w->H, s, row_at(f.ends, b), past + b * HP, seen + b * HP);
     return {{past, HP}, {seen, HP}};
 }
 

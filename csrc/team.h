@@ -15,7 +15,7 @@
 namespace grus {
 
 constexpr int MAX_SHARDS = 256;
-constexpr int JOB_BYTES = 512;
+constexpr int JOB_BYTES = 640;
 
 // How many workers a region may have. Chosen for Grus: what was set, or GRUS_NUM_THREADS. Else the least of affinity,
 // the cgroup's quota, OMP_NUM_THREADS and this thread's limit.

@@ -8,23 +8,19 @@ void gate_gradients(const chunk<Weight> &c, const part &mine, int64_t s) {
     const gru_backward *f = c.f;
     int64_t H = c.w->H, HP = c.w->HP;
     const float *dy = f->dy ? f->dy + c.t(s) * f->dy_t : nullptr;
-    const float *saved = s >= c.unsaved() ? saved_at(*f, c.t(s), HP) : nullptr;
+    bool kept_gates = s >= c.unsaved();
     state past = c.past(s), seen = c.seen(s);
-    for (int64_t b = mine.b0; b < mine.b1; b++) {
-        bool skipped = c.skipped(s, b);
+    for (int64_t b = mine.b0, end = c.end(s, mine); b < end; b++) {
+        const float *saved = kept_gates ? saved_at(*f, f->ends, c.s0 + s, b, HP) : nullptr;
         for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V) {
             slots at = c.at(s, b, unit);
             float *carry = f->carry + b * HP + unit;
-            if (skipped) {
-                for (int slot = DN; slot <= DU; slot++) store(at.slot(slot), splat(0.0f));
-                continue;
-            }
             vec dh = load(carry);
-            if (dy) dh = add(dh, load_some(dy + b * f->dy_b + unit, H - unit));
+            if (dy) dh = add(dh, load_some(dy + c.batch(b) * f->dy_b + unit, H - unit));
             factors by;
             vec r, by_reset;
             if (saved) {
-                const float *kept = saved + b * 4 * HP + unit;
+                const float *kept = saved + unit;
                 r = load(kept);
                 by_reset =
                     after ? reset_factor(r, load(kept + 3 * HP)) : mul(r, load_some(seen.row(b) + unit, H - unit));
@@ -49,15 +45,14 @@ void carry_back(const chunk<Weight> &c, const part &mine, int64_t s, int first, 
     const gru_backward *f = c.f;
     int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *a = c.at(s, mine.b0, 0).slot(first), *drop = f->more.drop;
-    Ut.cover(mine.rows(), mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
-        if (idle(*f, c.t(s), mine.b0 + row, R.value)) return;  // it carries on
+    Ut.cover(c.rows(s, mine), mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         float *carry = f->carry + (mine.b0 + row) * HP + j * V;
         vec sums[R.value][P.value];
         for (int r = 0; r < R.value; r++)
             for (int p = 0; p < P.value; p++) sums[r][p] = drop ? splat(0.0f) : load(carry + r * HP + p * V);
         Ut.dot(sums, j, a + row * size, size);
         for (int r = 0; r < R.value; r++) {
-            int64_t b = mine.b0 + row + r;
+            int64_t b = c.batch(mine.b0 + row + r);
             bool restart = restarts(*f, c.t(s), b);
             for (int p = 0; p < P.value; p++) {
                 int64_t unit = (j + p) * V;
@@ -79,7 +74,8 @@ void first_carry(const chunk<Weight> &c, const part &mine) {
     int64_t H = c.w->H, HP = c.w->HP;
     for (int64_t b = mine.b0; b < mine.b1; b++)
         for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
-            store(f->carry + b * HP + unit, f->dh_n ? load_some(f->dh_n + b * H + unit, H - unit) : splat(0.0f));
+            store(f->carry + b * HP + unit,
+                  f->dh_n ? load_some(f->dh_n + c.batch(b) * H + unit, H - unit) : splat(0.0f));
 }
 
 template <class Weight>
@@ -88,7 +84,7 @@ void last_carry(const chunk<Weight> &c, const part &mine) {
     int64_t H = c.w->H, HP = c.w->HP;
     for (int64_t b = mine.b0; b < mine.b1; b++)
         for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
-            store_some(f->dh0 + b * H + unit, load(f->carry + b * HP + unit), H - unit);
+            store_some(f->dh0 + c.batch(b) * H + unit, load(f->carry + b * HP + unit), H - unit);
 }
 
 // After step s: the gradients of the gates of the step before it, or what has come to the first state.

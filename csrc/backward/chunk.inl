@@ -55,14 +55,29 @@ struct chunk {  // steps s0 to s0 + steps - 1
         return {f->y + (f->reverse ? t(s) + 1 : t(s) - 1) * f->y_t, f->y_b};
     }
     GRUS_INLINE bool copied() const { return copies_states(f->more); }
-    GRUS_INLINE state past(int64_t s) const { return copied() ? state{f->past + s * f->B * w->HP, w->HP} : last(s); }
-    GRUS_INLINE state seen(int64_t s) const { return copied() ? state{f->seen + s * f->B * w->HP, w->HP} : last(s); }
-    GRUS_INLINE bool skipped(int64_t s, int64_t b) const { return ::skipped(*f, t(s), b); }
-    GRUS_INLINE vec zone(int64_t s, int64_t b, int64_t unit) const {
-        return zones(f->more) ? zone_of(*f, w->H, t(s), b, unit) : splat(0.0f);
+    GRUS_INLINE state past(int64_t s) const {
+        return copied() ? state{f->past + number(s, 0) * w->HP, w->HP} : last(s);
     }
+    GRUS_INLINE state seen(int64_t s) const {
+        return f->more.drop ? state{f->seen + number(s, 0) * w->HP, w->HP} : past(s);
+    }
+    GRUS_INLINE vec zone(int64_t s, int64_t b, int64_t unit) const {
+        return zones(f->more) ? zone_of(*f, w->H, t(s), batch(b), unit) : splat(0.0f);
+    }
+    GRUS_INLINE int64_t batch(int64_t b) const { return row_at(f->ends, b); }
+
+    // The chunk's rows are numbered step after step, the places that have it in their order.
+    GRUS_INLINE int64_t number(int64_t s, int64_t b) const {
+        const int64_t *before = f->ends.before;
+        return (before ? before[s0 + s] - before[s0] : s * f->B) + b;
+    }
+    GRUS_INLINE int64_t rows() const { return number(steps, 0); }
+    GRUS_INLINE int64_t end(int64_t s, const part &mine) const {
+        return end_of_step(f->ends, s0 + s, mine.b0, mine.b1);
+    }
+    GRUS_INLINE int64_t rows(int64_t s, const part &mine) const { return end(s, mine) - mine.b0; }
     GRUS_INLINE int64_t row_size() const { return f->slots_row; }
-    GRUS_INLINE float *row(int64_t s, int64_t b) const { return f->slots + (s * f->B + b) * row_size(); }
+    GRUS_INLINE float *row(int64_t s, int64_t b) const { return f->slots + number(s, b) * row_size(); }
     GRUS_INLINE slots at(int64_t s, int64_t b, int64_t unit) const { return {row(s, b) + unit, w->HP}; }
     GRUS_INLINE int64_t unsaved() const {  // steps of this chunk whose gates are recomputed: the first ones
         return !f->saved || normalises(*w.all) || s0 + steps <= f->saved_from ? steps
@@ -71,16 +86,17 @@ struct chunk {  // steps s0 to s0 + steps - 1
     }
 };
 
-// A run of rows of a chunk, from step s and row b on, with one stride each for x, for the states before them (`h`, and
-// `seen` by U) and for their slots.
+// A run of rows of a chunk, from step s and place b on, with one stride each for x, for the states before them (`h`,
+// and `seen` by U) and for their slots.
 struct run {
     int64_t rows, s, b, along_t;
+    const int32_t *places;  // [rows][2], their steps and places, where they are neither of one step nor of one row
     const float *x, *h, *seen;
     float *row0;
     int64_t x_row, h_row, slots_row, H, HP;
 
-    GRUS_INLINE int64_t step(int64_t row) const { return along_t ? s + row : s; }
-    GRUS_INLINE int64_t batch(int64_t row) const { return along_t ? b : b + row; }
+    GRUS_INLINE int64_t step(int64_t row) const { return places ? places[2 * row] : along_t ? s + row : s; }
+    GRUS_INLINE int64_t place(int64_t row) const { return places ? places[2 * row + 1] : along_t ? b : b + row; }
     GRUS_INLINE slots at(int64_t row, int64_t unit) const { return {row0 + row * slots_row + unit, HP}; }
     GRUS_INLINE vec past_units(int64_t row, int64_t unit) const { return load_some(h + row * h_row + unit, H - unit); }
     GRUS_INLINE vec seen_units(int64_t row, int64_t unit) const {
@@ -88,45 +104,68 @@ struct run {
     }
 };
 
-// Whether some rows of a run have no step.
+// Where rows end early all of a chunk lies one behind the other: its rows from number `begin` to `end` - 1.
 template <class Weight>
-GRUS_INLINE bool idle(const chunk<Weight> &c, const run &q, int64_t row, int64_t rows) {
-    for (int64_t i = row; i < row + rows; i++)
-        if (!c.skipped(q.step(i), q.batch(i))) return false;
-    return true;
+GRUS_INLINE run run_of(const chunk<Weight> &c, int64_t begin, int64_t end) {
+    const gru_backward *f = c.f;
+    int64_t I = c.w->I, HP = c.w->HP, size = c.row_size(), states = begin * HP;
+    const float *past = f->past + states;
+    return {end - begin,
+            0,
+            0,
+            false,
+            f->places + 2 * begin,
+            f->inputs + begin * I,
+            past,
+            f->more.drop ? f->seen + states : past,
+            f->slots + begin * size,
+            I,
+            HP,
+            size,
+            c.w->H,
+            HP};
 }
 
+// Runs of all rows of some steps and places, where no row ends early.
 template <class Weight, class F>
-GRUS_INLINE void chunk_runs(const chunk<Weight> &c, int64_t s_begin, int64_t s_end, int64_t b0, int64_t b1, F f) {
+GRUS_INLINE void step_runs(const chunk<Weight> &c, range steps, const part &mine, F f) {
     auto block = [&](int64_t s0, int64_t s1) {
-        runs(s0, s1, b0, b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
+        runs(s0, s1, mine.b0, mine.b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
             state past = c.past(s), seen = c.seen(s);
             int64_t sign = c.f->reverse ? -1 : 1, next = c.copied() ? c.f->B * c.w->HP : sign * c.f->y_t;
-            f(run{rows, s, b, along_t, c.f->x + c.t(s) * c.f->x_t + b * c.f->x_b, past.row(b), seen.row(b), c.row(s, b),
-                  along_t ? sign * c.f->x_t : c.f->x_b, along_t ? next : past.stride,
+            f(run{rows, s, b, along_t, nullptr, c.f->x + c.t(s) * c.f->x_t + b * c.f->x_b, past.row(b), seen.row(b),
+                  c.row(s, b), along_t ? sign * c.f->x_t : c.f->x_b, along_t ? next : past.stride,
                   along_t ? c.f->B * c.row_size() : c.row_size(), c.w->H, c.w->HP});
         });
     };
-    bool apart = !c.copied() && c.s0 == 0 && s_begin == 0 && s_end > 0;  // h0 lies elsewhere than y
+    bool apart = !c.copied() && c.s0 + steps.begin == 0 && steps.end > 0;  // h0 lies elsewhere than y
     if (apart) block(0, 1);
-    if (s_end > s_begin + apart) block(s_begin + apart, s_end);
+    if (steps.end > steps.begin + apart) block(steps.begin + apart, steps.end);
 }
 
-// What rows begin their steps with, where restarts or `drop` make it another than the last state. Where the units are
-// shared out, so are here the rows.
+// Runs of a shard's rows that have one of the first steps of the chunk, up to `end`.
+template <class Weight, class F>
+GRUS_INLINE void chunk_runs(const chunk<Weight> &c, int64_t end, const part &mine, F f) {
+    if (!c.f->ends.order) return step_runs(c, {0, end}, mine, f);
+    if (mine.rows() == c.f->B) return f(run_of(c, 0, c.number(end, 0)));
+    for (int64_t s = 0; s < end; s++) f(run_of(c, c.number(s, mine.b0), c.number(s, c.end(s, mine))));
+}
+
+// What rows begin their steps with, where restarts or `drop` make it another than the last state; and where rows end
+// early, their x, one behind the other. Where the units are shared out, so are here the rows.
 template <class Weight>
 void prepare(const chunk<Weight> &c, const part &mine) {
     const gru_backward *f = c.f;
-    int64_t rows = mine.rows(), tiles = c.w->HP / V;
-    int64_t b0 = mine.b0 + rows * mine.j0 / tiles, b1 = mine.b0 + rows * mine.j1 / tiles;
+    int64_t rows = mine.rows(), tiles = c.w->HP / V, I = c.w->I, HP = c.w->HP;
+    part own = {mine.b0 + rows * mine.j0 / tiles, mine.b0 + rows * mine.j1 / tiles, 0, 0};
     for (int64_t s = 0; s < c.steps; s++)
-        for (int64_t b = b0; b < b1; b++) {
-            state last = c.last(s);
-            int64_t t_last = c.t(s) + (f->reverse ? 1 : -1);
-            bool first = c.s0 + s > 0 && skipped(*f, t_last, b);  // y holds no state there
-            const float *h = first ? f->h0 + b * f->h_b : last.row(b);
-            int64_t at = (s * f->B + b) * c.w->HP;
-            begin_with(*f, c.w->H, c.t(s), b, h, f->past + at, f->seen + at);
+        for (int64_t b = own.b0; b < c.end(s, own); b++) {
+            int64_t row = c.number(s, b), at = c.batch(b);
+            begin_with(*f, c.w->H, c.s0 + s, at, f->past + row * HP, f->seen + row * HP);
+            if (!f->ends.order) continue;
+            copy(f->inputs + row * I, f->x + c.t(s) * f->x_t + at * f->x_b, I);
+            f->places[2 * row] = (int32_t)s;
+            f->places[2 * row + 1] = (int32_t)b;
         }
 }
 

@@ -5,7 +5,7 @@ namespace {
 template <bool after, class Weight>
 void products_again(const chunk<Weight> &c, const part &mine) {
     int64_t HP = c.w->HP;
-    chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q) {
+    chunk_runs(c, c.steps, mine, [&](const run &q) {
         if constexpr (after)
             raw_products(c.w.U(), mine, HP, q.rows, q.seen, q.h_row, q.at(0, 0).raw(0), q.slots_row);
         else
@@ -16,7 +16,7 @@ void products_again(const chunk<Weight> &c, const part &mine) {
 // Reset before: with r h
 template <class Weight>
 void reset_products_again(const chunk<Weight> &c, const part &mine) {
-    chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q) {
+    chunk_runs(c, c.steps, mine, [&](const run &q) {
         slots at = q.at(0, 0);
         raw_products(c.w.U_n(), mine, c.w->HP, q.rows, at.rh(), q.slots_row, at.raw(2), q.slots_row);
     });
@@ -26,12 +26,12 @@ void reset_products_again(const chunk<Weight> &c, const part &mine) {
 // comes first for each row.
 template <class Weight, class Row, class F>
 GRUS_INLINE void each_unit(const chunk<Weight> &c, const part &mine, Row row, F f) {
-    chunk_runs(c, 0, c.steps, mine.b0, mine.b1, [&](const run &q) {
+    chunk_runs(c, c.steps, mine, [&](const run &q) {
         for (int64_t i = 0; i < q.rows; i++) {
             row(q.at(i, 0));
             for (int64_t unit = mine.j0 * V; unit < mine.j1 * V; unit += V)
                 f(q.at(i, unit), q.x + i * q.x_row + unit, q.past_units(i, unit), q.seen_units(i, unit), unit,
-                  c.zone(q.step(i), q.batch(i), unit));
+                  c.zone(q.step(i), q.place(i), unit));
         }
     });
 }
@@ -119,7 +119,7 @@ void normalise_group(const chunk<Weight> &c, const part &mine, slots row, const 
 template <bool after, class Weight>
 void products_back(const chunk<Weight> &c, const part &mine, int64_t s, bool rz, bool n) {
     const int by[3] = {DR, DZ, after ? DU : DN};
-    for (int64_t b = mine.b0; b < mine.b1; b++) {
+    for (int64_t b = mine.b0, end = c.end(s, mine); b < end; b++) {
         slots row = c.at(s, b, 0);
         const float *scales = row.slot(SCALES);
         if (rz) normalise_group(c, mine, row, by, 0, 2, scales[0]);

@@ -5,9 +5,8 @@ namespace {
 template <class Weight>
 void recompute_after(const chunk<Weight> &c, const part &mine) {
     packed<Weight> w = c.w;
-    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q) {
+    chunk_runs(c, c.unsaved(), mine, [&](const run &q) {
         w.W().cover(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
-            if (idle(c, q, row, R.value)) return;
             vec sums[R.value][P.value * 3];
             w.project(sums, j, q.x + row * q.x_row, q.x_row);
             for (int r = 0; r < R.value; r++)
@@ -22,7 +21,7 @@ void recompute_after(const chunk<Weight> &c, const part &mine) {
                     slots at = q.at(row + r, unit);
                     vec *sum = sums[r] + p * 3;
                     gates by = gates_after(sum[0], sum[1], load(at.x_n()), sum[2]);
-                    vec zone = c.zone(q.step(row + r), q.batch(row + r), unit);
+                    vec zone = c.zone(q.step(row + r), q.place(row + r), unit);
                     at.put(factors_of(by.z, by.n, q.past_units(row + r, unit), zone));
                     store(at.by_reset(), reset_factor(by.r, by.u_n));
                     store(at.r(), by.r);

@@ -6,9 +6,8 @@ namespace {
 template <class Weight>
 void recompute_reset(const chunk<Weight> &c, const part &mine) {
     packed<Weight> w = c.w;
-    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q) {
+    chunk_runs(c, c.unsaved(), mine, [&](const run &q) {
         w.W().cover(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
-            if (idle(c, q, row, R.value)) return;
             vec sums[R.value][P.value * 3], rz[R.value][P.value * 2];
             w.project(sums, j, q.x + row * q.x_row, q.x_row);
             for (int r = 0; r < R.value; r++)
@@ -33,9 +32,8 @@ void recompute_reset(const chunk<Weight> &c, const part &mine) {
 template <class Weight>
 void recompute_candidates(const chunk<Weight> &c, const part &mine) {
     packed<Weight> w = c.w;
-    chunk_runs(c, 0, c.unsaved(), mine.b0, mine.b1, [&](const run &q) {
+    chunk_runs(c, c.unsaved(), mine, [&](const run &q) {
         w.U_n().cover(q.rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
-            if (idle(c, q, row, R.value)) return;
             vec sums[R.value][P.value];
             for (int r = 0; r < R.value; r++)
                 for (int p = 0; p < P.value; p++) sums[r][p] = load(q.at(row + r, (j + p) * V).x_n());
@@ -44,7 +42,7 @@ void recompute_candidates(const chunk<Weight> &c, const part &mine) {
                 for (int p = 0; p < P.value; p++) {
                     int64_t unit = (j + p) * V;
                     slots at = q.at(row + r, unit);
-                    vec zone = c.zone(q.step(row + r), q.batch(row + r), unit);
+                    vec zone = c.zone(q.step(row + r), q.place(row + r), unit);
                     vec n = candidate_before(sums[r][p]);
                     at.put(factors_of(load(at.z()), n, q.past_units(row + r, unit), zone));
                 }
@@ -59,7 +57,7 @@ void reset_back(const chunk<Weight> &c, const part &mine, int64_t s, int candida
     int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *dn = c.at(s, mine.b0, 0).slot(candidate);
     panels<Weight, 1> Ut_n = c.w.Ut_n();
-    Ut_n.cover(mine.rows(), mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+    Ut_n.cover(c.rows(s, mine), mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         vec sums[R.value][P.value];
         clear(sums);
         Ut_n.dot(sums, j, dn + row * size, size);
@@ -71,7 +69,7 @@ void reset_back(const chunk<Weight> &c, const part &mine, int64_t s, int candida
                 vec reset = load(at.r());
                 store(at.dr(), reset_gradient(sums[r][p], load(at.rh()), reset));
                 vec by_h = past_reset(sums[r][p], reset);
-                if (f->more.drop) by_h = mul(by_h, drop_of(*f, H, b, unit));
+                if (f->more.drop) by_h = mul(by_h, drop_of(*f, H, c.batch(b), unit));
                 store(carry, add(by_h, load(carry)));
             }
     });

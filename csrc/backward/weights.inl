@@ -2,44 +2,45 @@
 
 namespace {
 
-// dx = [dn, dr, dz] W for the steps [begin, end) of the chunk and rows of the batch [b0, b1). Where x is projected
-// already it is [dr, dz, dn].
+// dx = [dn, dr, dz] W of some rows. Where x is projected already it is [dr, dz, dn].
 template <class Weight>
-void input_gradient(const chunk<Weight> &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
+void input_gradient(const chunk<Weight> &c, const run &q) {
     packed<Weight> w = c.w;
     const gru_backward *f = c.f;
-    runs(begin, end, b0, b1, [&](int64_t rows, int64_t s, int64_t b, bool along_t) {
-        const float *gates = c.row(s, b);
-        int64_t gates_row = along_t ? f->B * c.row_size() : c.row_size();
-        float *dx = f->dx + c.t(s) * f->dx_t + b * f->dx_b;
-        int64_t dx_row = along_t ? (f->reverse ? -f->dx_t : f->dx_t) : f->dx_b;
-        if (takes_projected(*w.all)) {
-            const int order[3] = {DR, DZ, DN};
-            for (int64_t row = 0; row < rows; row++)
-                for (int64_t unit = 0; unit < w->H; unit += V)
-                    for (int g = 0; g < 3; g++)
-                        store_some(dx + row * dx_row + g * w->H + unit,
-                                   load(gates + row * gates_row + order[g] * w->HP + unit), w->H - unit);
-            return;
-        }
-        w.Wt().cover(rows, 0, tiles(w->I), [&](auto R, auto P, int64_t row, int64_t j) {
-            vec sums[R.value][P.value];
-            clear(sums);
-            bool idle = true;
-            for (int r = 0; r < R.value; r++)
-                idle = idle && c.skipped(along_t ? s + row + r : s, along_t ? b : b + row + r);
-            if (!idle) w.Wt().dot(sums, j, gates + row * gates_row, gates_row);
-            for (int r = 0; r < R.value; r++)
-                for (int p = 0; p < P.value; p++) {
-                    float *to = dx + (row + r) * dx_row + (j + p) * V;
-                    int64_t left = w->I - (j + p) * V;
-                    store_some(to, f->add_dx ? add(load_some(to, left), sums[r][p]) : sums[r][p], left);
-                }
-        });
+    auto dx = [&](int64_t row) { return f->dx + c.t(q.step(row)) * f->dx_t + c.batch(q.place(row)) * f->dx_b; };
+    if (takes_projected(*w.all)) {
+        const int order[3] = {DR, DZ, DN};
+        for (int64_t row = 0; row < q.rows; row++)
+            for (int64_t unit = 0; unit < w->H; unit += V)
+                for (int g = 0; g < 3; g++)
+                    store_some(dx(row) + g * w->H + unit, load(q.at(row, unit).slot(order[g])), w->H - unit);
+        return;
+    }
+    w.Wt().cover(q.rows, 0, tiles(w->I), [&](auto R, auto P, int64_t row, int64_t j) {
+        vec sums[R.value][P.value];
+        clear(sums);
+        w.Wt().dot(sums, j, q.at(row, 0).slot(0), q.slots_row);
+        for (int r = 0; r < R.value; r++)
+            for (int p = 0; p < P.value; p++) {
+                float *to = dx(row + r) + (j + p) * V;
+                int64_t left = w->I - (j + p) * V;
+                store_some(to, f->add_dx ? add(load_some(to, left), sums[r][p]) : sums[r][p], left);
+            }
     });
 }
 
-// The chunk's x, h (and r h) in panels [tile][row][V], a row being s B + b: the right sides of the weight gradients.
+// dx of the rows that don't have a step, of the steps [begin, end) of the chunk
+template <class Weight>
+void no_input_gradient(const chunk<Weight> &c, range steps) {
+    const gru_backward *f = c.f;
+    for (int64_t s = steps.begin; s < steps.end; s++)
+        for (int64_t b = c.end(s, {0, f->B, 0, 0}); b < f->B; b++)
+            for (int64_t i = 0; i < c.w->I; i += V)
+                store_some(f->dx + c.t(s) * f->dx_t + c.batch(b) * f->dx_b + i, splat(0.0f), c.w->I - i);
+}
+
+// The chunk's x, h (and r h) in panels [tile][row][V], in the order of the slots: the right sides of the weight
+// gradients.
 struct operands {
     float *x, *h, *rh;
     int64_t rows;
@@ -48,28 +49,23 @@ struct operands {
 template <class Weight>
 GRUS_INLINE operands operands_of(const chunk<Weight> &c) {
     const gru_backward *f = c.f;
-    return {f->operand_x, f->operand_h, c.w->reset_after ? f->operand_h : f->operand_rh, c.steps * f->B};
+    return {f->operand_x, f->operand_h, c.w->reset_after ? f->operand_h : f->operand_rh, c.rows()};
 }
 
 template <class Weight>
-void gather(const chunk<Weight> &c, int64_t begin, int64_t end, int64_t b0, int64_t b1) {
+void gather(const chunk<Weight> &c, const run &q) {
     const gru_packed *w = c.w.all;
     operands to = operands_of(c);
-    chunk_runs(c, begin, end, b0, b1, [&](const run &q) {
-        for (int64_t i = 0; i < q.rows; i++) {
-            int64_t row = q.step(i) * c.f->B + q.batch(i);
-            bool skipped = c.skipped(q.step(i), q.batch(i));  // zero times its x, which may be anything
-            for (int64_t j = 0; j < (takes_projected(*w) ? 0 : tiles(w->I)); j++) {
-                vec x = load_some(q.x + i * q.x_row + j * V, w->I - j * V);
-                store(to.x + (j * to.rows + row) * V, skipped ? splat(0.0f) : x);
-            }
-            for (int64_t j = 0; j < tiles(w->H); j++) {
-                vec h = q.seen_units(i, j * V);
-                store(to.h + (j * to.rows + row) * V, h);
-                if (!w->reset_after) store(to.rh + (j * to.rows + row) * V, mul(h, load(q.at(i, j * V).r())));
-            }
+    for (int64_t i = 0; i < q.rows; i++) {
+        int64_t row = c.number(q.step(i), q.place(i));
+        for (int64_t j = 0; j < (takes_projected(*w) ? 0 : tiles(w->I)); j++)
+            store(to.x + (j * to.rows + row) * V, load_some(q.x + i * q.x_row + j * V, w->I - j * V));
+        for (int64_t j = 0; j < tiles(w->H); j++) {
+            vec h = q.seen_units(i, j * V);
+            store(to.h + (j * to.rows + row) * V, h);
+            if (!w->reset_after) store(to.rh + (j * to.rows + row) * V, mul(h, load(q.at(i, j * V).r())));
         }
-    });
+    }
 }
 
 // out[m, :] (+)= Σ_rows gates[row, slot, m] * panels[row, :] for units m0 to m1 - 1; a chunk's sum is added as a whole

@@ -25,9 +25,9 @@ void products(const step<Weight> &now) {
     const part &mine = now.mine;
     float *raw = now.f->raw + mine.b0 * 3 * HP;
     if constexpr (after)
-        raw_products(now.w.U(), mine, HP, mine.rows(), seen.row(mine.b0), seen.stride, raw, 3 * HP);
+        raw_products(now.w.U(), mine, HP, now.rows(), seen.row(mine.b0), seen.stride, raw, 3 * HP);
     else
-        raw_products(now.w.U_rz(), mine, HP, mine.rows(), seen.row(mine.b0), seen.stride, raw, 3 * HP);
+        raw_products(now.w.U_rz(), mine, HP, now.rows(), seen.row(mine.b0), seen.stride, raw, 3 * HP);
 }
 
 // Reset before: U_n (r h)
@@ -35,7 +35,7 @@ template <class Weight>
 void reset_products(const step<Weight> &now) {
     int64_t HP = now.w->HP;
     const part &mine = now.mine;
-    raw_products(now.w.U_n(), mine, HP, mine.rows(), now.f->reset + mine.b0 * HP, HP,
+    raw_products(now.w.U_n(), mine, HP, now.rows(), now.f->reset + mine.b0 * HP, HP,
                  now.f->raw + (mine.b0 * 3 + 2) * HP, 3 * HP);
 }
 
@@ -44,11 +44,7 @@ template <bool after, class Weight>
 void normalised_gates(step<Weight> now) {
     const gru_packed *w = now.w.all;
     int64_t H = w->H, HP = w->HP;
-    for (int64_t b = now.mine.b0; b < now.mine.b1; b++) {
-        if (skipped(*now.f, now.t, b)) {
-            if (after) carry_on(now, b, now.mine.j0, now.mine.j1);
-            continue;
-        }
+    for (int64_t b = now.mine.b0; b < now.end; b++) {
         const float *raw = now.f->raw + b * 3 * HP;
         moments rz = moments_of(raw, 2, H, HP), n{};
         if (after) n = moments_of(raw + 2 * HP, 1, H, HP);
@@ -74,11 +70,7 @@ template <class Weight>
 void normalised_candidates(step<Weight> now) {
     const gru_packed *w = now.w.all;
     int64_t H = w->H, HP = w->HP;
-    for (int64_t b = now.mine.b0; b < now.mine.b1; b++) {
-        if (skipped(*now.f, now.t, b)) {
-            carry_on(now, b, now.mine.j0, now.mine.j1);
-            continue;
-        }
+    for (int64_t b = now.mine.b0; b < now.end; b++) {
         const float *raw = now.f->raw + (b * 3 + 2) * HP;
         moments m = moments_of(raw, 1, H, HP);
         for (int64_t unit = now.mine.j0 * V; unit < now.mine.j1 * V; unit += V) {

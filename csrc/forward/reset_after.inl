@@ -8,14 +8,10 @@ void step_reset_after(step<Weight> now) {
     packed<Weight> w = now.w;
     int64_t width = now.width();
     w.U().cover(
-        now.mine.rows(), now.mine.j0, now.mine.j1,
+        now.rows(), now.mine.j0, now.mine.j1,
         [&](auto R, auto P, int64_t row, int64_t j) {
             int64_t b = now.mine.b0 + row;
             const float *x = now.projected(b, j);
-            if (now.idle(b, R.value)) {
-                for (int r = 0; r < R.value; r++) carry_on(now, b + r, j, j + P.value);
-                return;
-            }
             vec sums[R.value][P.value * 3];
             for (int r = 0; r < R.value; r++)
                 for (int p = 0; p < P.value; p++) {

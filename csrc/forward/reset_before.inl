@@ -8,10 +8,9 @@ void reset_units(step<Weight> now) {
     packed<Weight> w = now.w;
     int64_t width = now.width(), HP = w->HP, stride = now.before.seen.stride;
     float *rh = now.f->reset, *updates = now.f->update;
-    w.U_rz().cover(now.mine.rows(), now.mine.j0, now.mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+    w.U_rz().cover(now.rows(), now.mine.j0, now.mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         int64_t b = now.mine.b0 + row;
         const float *x = now.projected(b, j);
-        if (now.idle(b, R.value)) return;
         vec sums[R.value][P.value * 2];
         for (int r = 0; r < R.value; r++)
             for (int g = 0; g < P.value * 2; g++) sums[r][g] = load(x + r * width + g / 2 * 3 * V + g % 2 * V);
@@ -33,13 +32,9 @@ void candidate_units(step<Weight> now) {
     packed<Weight> w = now.w;
     int64_t width = now.width(), HP = w->HP;
     const float *rh = now.f->reset, *updates = now.f->update;
-    w.U_n().cover(now.mine.rows(), now.mine.j0, now.mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
+    w.U_n().cover(now.rows(), now.mine.j0, now.mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         int64_t b = now.mine.b0 + row;
         const float *x = now.projected(b, j) + 2 * V;
-        if (now.idle(b, R.value)) {
-            for (int r = 0; r < R.value; r++) carry_on(now, b + r, j, j + P.value);
-            return;
-        }
         vec sums[R.value][P.value];
         for (int r = 0; r < R.value; r++)
             for (int p = 0; p < P.value; p++) sums[r][p] = load(x + r * width + p * 3 * V);

@@ -41,7 +41,10 @@ class Gates:
         return int(self.native.first_step)
 
     def array(self) -> Array:
-        """[steps, B, 4, H]: r, z, n and (reset after only) u_n = U_n h + b_hn, in the order of time; no copy."""
+        """[steps, B, 4, H]: r, z, n and (reset after only) u_n = U_n h + b_hn, in the order of time; no copy.
+
+        Where rows end early and not all steps are saved, it is one behind the other what has a step (``csrc/gru.h``).
+        """
         return self.native.array()
 
 
