@@ -18,7 +18,7 @@ from grus.torch.base import (
     check_switches,
     compute_dtype,
 )
-from grus.torch.recurrence import Weights, short
+from grus.torch.recurrence import Weights, fused, short
 from grus.torch.recurrence.packing import Ready
 
 __all__ = ["GRUCell"]
@@ -90,17 +90,17 @@ class GRUCell(Recurrent):
         cell = self._weights(Weights._fields)
         self._check_sizes(input, hx)
         self._check(input, hx, [cell], self._shapes)
-        dtype = compute_dtype(cell.weight_hh)
-        _, h_n = recurrence.layer(
-            cast(input, dtype).unsqueeze(0),
-            None if hx is None else cast(hx, dtype).unsqueeze(0),
-            [cast_weights(cell, dtype)],
-            reset_after=self.reset_after,
-            ready=self._ready,
-        )
-        result = dtype if dtype == torch.float64 else (input if hx is None else hx).dtype
-        h = cast(h_n, result).squeeze(0)
-        return h if batched else h.squeeze(0)  # type: ignore[no-any-return]
+        h = self._step(input, hx, cell)
+        return h if batched else h.squeeze(0)
+
+    def _step(self, x: Tensor, h: Tensor | None, cell: Weights) -> Tensor:
+        dtype, given = compute_dtype(cell.weight_hh), x if h is None else h
+        x, h, cell = cast(x, dtype), cast(h, dtype), cast_weights(cell, dtype)
+        if self.reset_after and x.numel() and recurrence.route(x, h, cell.weight_hh) == "fused":
+            return fused.step(x, h, cell)
+        first = None if h is None else h.unsqueeze(0)
+        _, h_n = recurrence.layer(x.unsqueeze(0), first, [cell], reset_after=self.reset_after, ready=self._ready)
+        return cast(h_n, dtype if dtype == torch.float64 else given.dtype).squeeze(0)  # type: ignore[no-any-return]
 
     def _check_sizes(self, x: Tensor, h: Tensor | None) -> None:
         if x.size(1) != self.input_size:

@@ -160,8 +160,6 @@ def _reason(module: nn.Module, kind: type[nn.Module]) -> str | None:
     if module.hidden_size == 0 or module.input_size == 0:
         return "it has no input or no state"
     for name, parameter in module.named_parameters():
-        if parameter.device.type not in ("cpu", "meta"):
-            return f"{name} is on {parameter.device}, where grus.torch is plain PyTorch, and slower"
         if parameter.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
             return f"{name} is {parameter.dtype}"
     return None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, NoReturn, overload
+from typing import Any, Literal, NoReturn, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout as dropped
 from torch.nn.utils.rnn import PackedSequence
 
-from grus.errors import InputError
 from grus.torch import packed, recurrence
 from grus.torch.base import (
     Recurrent,
@@ -23,9 +22,9 @@ from grus.torch.base import (
     check_switches,
     compute_dtype,
 )
-from grus.torch.recurrence import Extras, Gates, Norms, Weights, short
+from grus.torch.recurrence import Extras, Gates, Norms, Weights, fused, short
 from grus.torch.recurrence.packing import Ready
-from grus.torch.rows import Rows, check_lengths, check_resets
+from grus.torch.rows import WHOLE, Call, Rows, check_lengths, check_resets
 
 __all__ = ["GRU", "OPTIONS"]
 
@@ -42,18 +41,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-_WHOLE = Rows()
-
-
-class _Call(NamedTuple):
-    """What a call asks for beside x and h0."""
-
-    rows: Rows = _WHOLE
-    packing: packed.Packing | None = None
-    gates: list[Gates] | None = None
-
-
-_PLAIN = _Call()
+_PLAIN = Call()
 
 
 class GRU(Recurrent):
@@ -94,10 +82,10 @@ class GRU(Recurrent):
 
     float32 on the CPU runs in the kernels, forward and backward; do not write into y in place before the backward pass
     (PyTorch then raises, as it does for cuDNN). bfloat16 and float16 on the CPU are computed in float32 and rounded
-    once, at the end. float64, other devices and second derivatives run as plain PyTorch, a step at a time. In an
-    autocast region, input and h0 may be of other dtypes than the weights; y and h_n get the dtype of h0, without one
-    that of input, as in PyTorch on a CPU. Raises what ``torch.nn.GRU`` raises, and InputError for another dtype or
-    weights that do not fit.
+    once, at the end. float64 and other devices run as ``torch.nn.GRU`` does (cuDNN on CUDA); with options that it does
+    not have, and in second derivatives, as plain PyTorch, a step at a time. In an autocast region, input and h0 may be
+    of other dtypes than the weights; y and h_n get the dtype that ``torch.nn.GRU`` gives them. Raises what it raises,
+    and InputError for another dtype or weights that do not fit.
     """
 
     mode = "GRU"  # these two for code that reads them of torch.nn.GRU
@@ -161,6 +149,7 @@ class GRU(Recurrent):
         for name, shape in [*own, *self._beyond]:  # PyTorch's first, to be drawn as PyTorch draws them
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.reset_parameters()
+        self.flatten_parameters()
 
     def _prepare(self) -> None:
         """What a layer has beside its options and parameters."""
@@ -171,7 +160,8 @@ class GRU(Recurrent):
         # of the parameters of each layer and direction, as all_weights returns them
         self._names = [[kind + suffix for kind in kinds] for suffix in suffixes]
         self._gains = [[f"norm_ih{suffix}", f"norm_hh{suffix}"] for suffix in suffixes] if self.layer_norm else []
-        first, inner = (cell_shapes(size, self.hidden_size) for size in (self.input_size, self._output_size))
+        inputs = self.input_size, self.hidden_size * self._directions
+        first, inner = (cell_shapes(size, self.hidden_size) for size in inputs)
         self._shapes = [first if index < self._directions else inner for index in range(len(self._names))]
         self._beyond: list[tuple[str, tuple[int, ...]]] = [
             (name, (3 * self.hidden_size,)) for names in self._gains for name in names
@@ -196,8 +186,18 @@ class GRU(Recurrent):
         """The parameters of each layer and direction: weight_ih, weight_hh, and with ``bias`` bias_ih, bias_hh."""
         return [[getattr(self, name) for name in names] for names in self._names]
 
+    # what torch.nn.RNNBase reads; a parametrized weight is None
+    _flat_weights_names = property(lambda self: [name for own in self._names for name in own])
+    _flat_weights = property(lambda self: [*map(self._parameters.get, self._flat_weights_names)])
+
     def flatten_parameters(self) -> None:
-        """Nothing to do: here for code written for ``torch.nn.GRU``."""
+        """Move the weights into one piece of memory where cuDNN wants that; it is done when they come to a device."""
+        nn.RNNBase.flatten_parameters(self)  # type: ignore[arg-type]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.flatten_parameters()
+        return self
 
     @overload
     def forward(
@@ -246,7 +246,7 @@ class GRU(Recurrent):
             return result
         check_hx("GRU", hx)
         if isinstance(input, PackedSequence):
-            _refuse_with_packed(lengths=lengths, resets=resets, return_gates=return_gates or None)
+            packed.refuse(lengths=lengths, resets=resets, return_gates=return_gates or None)
             return self._packed(input, hx)
         if not isinstance(input, Tensor):
             raise TypeError(f"GRU: input should be a Tensor or a PackedSequence, got {type(input).__name__}")
@@ -267,14 +267,13 @@ class GRU(Recurrent):
         if lengths is not None or resets is not None or return_gates:
             skip = None if lengths is None else check_lengths(lengths, x, batched)
             resets = None if resets is None else check_resets(resets, x, batched, self.batch_first)
-            rows = _WHOLE if skip is None and resets is None else Rows(skip, resets)
-            call = _Call(rows, gates=[] if return_gates else None)
+            rows = WHOLE if skip is None and resets is None else Rows(skip, resets)
+            call = Call(rows, gates=[] if return_gates else None)
         y, h_n = self._layers(x, hx, call)
         outer, h_n = self._outer(y, batched), h_n if batched else h_n.squeeze(1)
         if call.gates is None:
             return outer, h_n
-        gates = (Gates(*(self._outer(cast(gate, y.dtype), batched) for gate in own)) for own in call.gates)
-        return outer, h_n, tuple(gates)
+        return outer, h_n, tuple(Gates(*(self._outer(cast(g, y.dtype), batched) for g in own)) for own in call.gates)
 
     def _is_plain(self) -> bool:
         """One layer in one direction, and no option that an inference without h0 would meet."""
@@ -293,37 +292,48 @@ class GRU(Recurrent):
         if data.dim() != 2:
             raise RuntimeError(f"input must have 2 dimensions, got {data.dim()}")
         packing = packed.packing(data, batch_sizes)
-        x = packing.pad(data)
         if hx is not None and order is not None:
-            self._check_h0(hx, x.size(1))
+            self._check_h0(hx, packing.batch)
             hx = hx.index_select(1, order)
-        rows = _WHOLE if packing.lengths is None else Rows(check_lengths(packing.lengths, x, True))
-        y, h_n = self._layers(x, hx, _Call(rows, packing))
-        result = PackedSequence(packing.pack(y), batch_sizes, order, back)
-        return result, h_n if back is None else h_n.index_select(1, back)
+        y, h_n = self._layers(data, hx, Call(packing=packing))
+        return PackedSequence(y, batch_sizes, order, back), h_n if back is None else h_n.index_select(1, back)
 
-    def _layers(self, x: Tensor, h0: Tensor | None, call: _Call) -> tuple[Tensor, Tensor]:
-        """x [T, B, I] to y [T, B, D·H] and h_n."""
+    def _layers(self, x: Tensor, h0: Tensor | None, call: Call) -> tuple[Tensor, Tensor]:
+        """x [T, B, I] to y [T, B, D·H] and h_n; packed, x is [N, I] and y [N, D·H]."""
         cells = [self._weights(names) for names in self._names]
-        given = x if h0 is None else h0
+        given, packing = x if h0 is None else h0, call.packing
         self._check(x, h0, cells, self._shapes)
         if self._beyond:
             self._check_weights([(name, getattr(self, name), shape) for name, shape in self._beyond], cells[0])
+        batch = x.size(1) if packing is None else packing.batch
         if h0 is None and self.learn_h0:
-            h0 = self.h0.unsqueeze(-2).expand(-1, x.size(1), -1)
-        if x.size(-1) != self.input_size:
-            got = x.size(-1)
+            h0 = self.h0.unsqueeze(-2).expand(-1, batch, -1)
+        if (got := x.size(-1)) != self.input_size:
             raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {got}")
         if h0 is not None:
-            self._check_h0(h0, x.size(1))
-        dtype = compute_dtype(cells[0].weight_hh)
-        result = dtype if dtype == torch.float64 else given.dtype
+            self._check_h0(h0, batch)
+        result = dtype if (dtype := compute_dtype(cells[0].weight_hh)) == torch.float64 else given.dtype
         x, h0 = cast(x, dtype), cast(h0, dtype)
         cells = [cast_weights(cell, dtype) for cell in cells]
+        if self._is_torch_s(x, call) and recurrence.route(x, h0, cells[0].weight_hh) == "fused":
+            dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
+            sizes = None if packing is None else packing.batch_sizes
+            return fused.stack(x, h0, cells, self.num_layers, dropout, skip=call.rows.skip, batch_sizes=sizes)
+        if packing is not None:
+            x = packing.pad(x)
+            if packing.lengths is not None:
+                call = call._replace(rows=Rows(check_lengths(packing.lengths, x, True)))
         x, h_n = self._layer(x, h0, cells, 0, call) if self.num_layers == 1 else self._stack(x, h0, cells, call)
-        return cast(x, result), cast(h_n, result)
+        return cast(x if packing is None else packing.pack(x), result), cast(h_n, result)
 
-    def _stack(self, x: Tensor, h0: Tensor | None, cells: list[Weights], call: _Call) -> tuple[Tensor, Tensor]:
+    def _is_torch_s(self, x: Tensor, call: Call) -> bool:
+        """Whether a call is one that ``torch.nn.GRU`` could be asked for."""
+        if not self.reset_after or self.layer_norm or self.zoneout or call.gates is not None or x.numel() == 0:
+            return False
+        drops = self.input_dropout or self.recurrent_dropout or self.weight_drop
+        return call.rows.resets is None and not (self.training and drops)
+
+    def _stack(self, x: Tensor, h0: Tensor | None, cells: list[Weights], call: Call) -> tuple[Tensor, Tensor]:
         h_n, packing = [], call.packing
         for index in range(self.num_layers):
             own = slice(index * self._directions, (index + 1) * self._directions)
@@ -335,7 +345,7 @@ class GRU(Recurrent):
         return x, torch.cat(h_n)
 
     def _layer(
-        self, x: Tensor, h0: Tensor | None, cells: list[Weights], index: int, call: _Call
+        self, x: Tensor, h0: Tensor | None, cells: list[Weights], index: int, call: Call
     ) -> tuple[Tensor, Tensor]:
         if self.training:
             if self.input_dropout:
@@ -344,7 +354,7 @@ class GRU(Recurrent):
                 cells = [cell._replace(weight_hh=dropped(cell.weight_hh, self.weight_drop)) for cell in cells]
         directions = range(index * self._directions, (index + 1) * self._directions)
         extras = norms = None
-        if call.rows is not _WHOLE or self.zoneout or (self.training and self.recurrent_dropout):
+        if call.rows is not WHOLE or self.zoneout or (self.training and self.recurrent_dropout):
             extras = [self._extras(x, call.rows, of, of != directions.start) for of in directions]
         if self.layer_norm:
             norms = [Norms(*(cast(getattr(self, name), x.dtype) for name in self._gains[of])) for of in directions]
@@ -383,18 +393,8 @@ class GRU(Recurrent):
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
-    @property
-    def _output_size(self) -> int:
-        return self.hidden_size * self._directions
-
     def extra_repr(self) -> str:
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False}
         defaults |= OPTIONS
         options = [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join([str(self.input_size), str(self.hidden_size), *options])
-
-
-def _refuse_with_packed(**arguments: Any) -> None:
-    for name, value in arguments.items():
-        if value is not None:
-            raise InputError(f"GRU: {name} goes with a padded input, which may have lengths, not with a PackedSequence")

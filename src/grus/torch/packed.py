@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from grus.errors import InputError
 from grus.torch.recurrence import in_onnx_export
 
-__all__ = ["Packing", "packing"]
+__all__ = ["Packing", "packing", "refuse"]
 
 
 class Packing(NamedTuple):
@@ -19,6 +19,10 @@ class Packing(NamedTuple):
 
     batch_sizes: Tensor
     lengths: Tensor | None  # [B], on the CPU; None: all are equal
+
+    @property
+    def batch(self) -> int:
+        return int(self.batch_sizes[0])
 
     def pad(self, data: Tensor) -> Tensor:
         """[N, I] to [T, B, I], zeros behind each sequence's end."""
@@ -49,3 +53,10 @@ def packing(data: Tensor, batch_sizes: Tensor) -> Packing:
     if total == steps * batch:
         return Packing(batch_sizes, None)
     return Packing(batch_sizes, (batch_sizes[:, None] > torch.arange(batch, device=batch_sizes.device)).sum(0))
+
+
+def refuse(**arguments: Any) -> None:
+    """Refuse what does not go with a PackedSequence, where it is given."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise InputError(f"GRU: {name} goes with a padded input, which may have lengths, not with a PackedSequence")

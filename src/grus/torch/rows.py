@@ -11,8 +11,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from grus.errors import InputError
+from grus.torch.packed import Packing
+from grus.torch.recurrence import Gates
 
-__all__ = ["Rows", "check_lengths", "check_resets"]
+__all__ = ["WHOLE", "Call", "Rows", "check_lengths", "check_resets"]
 
 
 class Rows(NamedTuple):
@@ -31,6 +33,17 @@ class Rows(NamedTuple):
             return self.resets
         resets = self.resets if self.skip is None else self.resets & ~self.skip
         return torch.cat([resets, resets.new_zeros(1, resets.shape[1])])[1:]
+
+
+WHOLE = Rows()
+
+
+class Call(NamedTuple):
+    """What a call asks for beside x and h0."""
+
+    rows: Rows = WHOLE
+    packing: Packing | None = None
+    gates: list[Gates] | None = None
 
 
 def check_lengths(lengths: Any, x: Tensor, batched: bool) -> Tensor | None:

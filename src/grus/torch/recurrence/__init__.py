@@ -4,7 +4,7 @@ May import: ``grus.runtime`` and what is below it; nothing of ``grus.torch`` out
 Begin with :mod:`grus.torch.recurrence.routes`: one table of who takes which call.
 """
 
-from grus.torch.recurrence.routes import in_onnx_export, layer
+from grus.torch.recurrence.routes import in_onnx_export, layer, route
 from grus.torch.recurrence.types import Extras, Gates, Norms, Weights, directions
 
-__all__ = ["Extras", "Gates", "Norms", "Weights", "directions", "in_onnx_export", "layer"]
+__all__ = ["Extras", "Gates", "Norms", "Weights", "directions", "in_onnx_export", "layer", "route"]

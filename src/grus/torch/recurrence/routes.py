@@ -5,7 +5,9 @@
 | of a module with one layer in one direction and no options, float32 on the CPU, weights packed before | ``short`` |
 | met by a compiler, exporter, tracer, dispatch mode, a transform of torch.func or a tensor's subclass | ``operators`` |
 | one of those in ``torch.onnx.export`` | ``exported`` |
-| of another dtype or device, or with forward-mode derivatives | ``plain`` |
+| with forward-mode derivatives | ``plain`` |
+| of another dtype or device, with nothing but what ``torch.nn.GRU`` has | ``fused`` |
+| of another dtype or device, with an option | ``plain`` |
 | any other: float32 on the CPU in eager code | ``eager`` |
 
 | inside them | by |
@@ -16,7 +18,8 @@
 | weights packed for the kernels, and how many gates are kept | ``packing`` |
 | the kernels' calls, of ``eager`` and of ``operators`` | ``native`` |
 
-The module itself tries ``short`` first; the others are chosen here. Each gives what ``plain`` gives.
+The module itself tries ``short`` first, and gives ``fused`` all its layers at once where it can; the others are chosen
+here. Each gives what ``plain`` gives.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.functional import linear
 
-from grus.torch.recurrence import eager, operators, packing, plain, projection
+from grus.torch.recurrence import eager, fused, operators, packing, plain, projection
 from grus.torch.recurrence.types import Direction, Extras, Gates, Norms, Weights
 from grus.torch.recurrence.types import directions as directions_of
 
@@ -59,6 +62,10 @@ def layer(
     next. ``save_gates`` keeps gates for the backward pass, as ``packing.steps_kept`` says.
     """
     way, with_gates = route(x, h0, directions[0].weight_hh), gates is not None
+    if way == "fused":
+        if reset_after and norms is None and not with_gates and fused.takes(x, extras):
+            return fused.stack(x, h0, directions, skip=None if extras is None else extras[0].skip)
+        way = "plain"
     found = directions_of(
         x,
         None if way == "eager" else h0,  # where it is one input of the graph
@@ -90,8 +97,11 @@ def layer(
     return y, h_n
 
 
-def route(x: Tensor, h0: Tensor | None, U: Tensor) -> Literal["operators", "plain", "eager"]:
-    """Who takes a call that is not short: addresses are not for us where someone looks on."""
+def route(x: Tensor, h0: Tensor | None, U: Tensor) -> Literal["operators", "plain", "fused", "eager"]:
+    """Who takes a call that is not short: addresses are not for us where someone looks on.
+
+    What ``fused`` cannot take, ``plain`` does.
+    """
     if forward_ad._current_level >= 0:
         return "plain"
     transformed = torch._C._are_functorch_transforms_active()
@@ -102,7 +112,7 @@ def route(x: Tensor, h0: Tensor | None, U: Tensor) -> Literal["operators", "plai
     seen = (x, U) if h0 is None else (x, U, h0)
     if any(type(tensor).__torch_dispatch__ is not _NO_DISPATCH for tensor in seen):
         return "operators"
-    return "eager" if x.dtype == torch.float32 and x.device.type == "cpu" else "plain"
+    return "eager" if x.dtype == torch.float32 and x.device.type == "cpu" else "fused"
 
 
 def in_onnx_export() -> bool:
