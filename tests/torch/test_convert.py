@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 import grus.torch
-from grus.torch import convert
+from grus.torch import convert, revert
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -264,6 +264,20 @@ def test_a_model_on_the_meta_device_gets_its_weights_later() -> None:
     assert model(torch.zeros(6, 3, 5, device="meta"))[0].shape == (6, 3, 7)
     model.load_state_dict(theirs.state_dict(), assign=True)
     close(model(sequence(theirs[0]))[0], theirs(sequence(theirs[0]))[0])
+
+
+def test_a_model_on_another_device_is_converted() -> None:
+    class OnCuda(nn.Parameter):
+        device = property(lambda self: torch.device("cuda", 0))  # type: ignore[assignment]
+
+    model = nn.Sequential(nn.GRU(5, 7, 2), nn.GRUCell(5, 7))
+    for module in model:
+        for name, parameter in module._parameters.items():
+            assert parameter is not None
+            module._parameters[name] = OnCuda(parameter.detach())
+    result = convert(model)
+    assert list(result.converted) == ["0", "1"] and not result.skipped
+    assert isinstance(revert(model), nn.Sequential) and isinstance(model[0], nn.GRU)
 
 
 def test_what_is_no_module_is_named() -> None:
