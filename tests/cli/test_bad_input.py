@@ -34,7 +34,6 @@ FIT = "forecast fit data.csv --horizon 6 -o model.safetensors --quiet"
         (monthly().replace("unique_id,ds,y", "unique_id,month,y"), ["no column 'ds'", "'month'", "--time-col"]),
         (monthly(extra="a,soon,1\n"), ["data.csv, line 32", "ds", "'soon'", "2020-01-31"]),
         (monthly(extra="a,2002-13-01,1\n"), ["data.csv, line 32", "ds", "'2002-13-01'"]),
-        (monthly(extra="a,2002-07-01,many\n"), ["data.csv, line 32", "y", "'many'", "expected a number"]),
         (monthly(extra="a,2002-07-01,inf\n"), ["data.csv, line 32", "y", "inf", "finite"]),
         (monthly(extra="a,2001-01-01,5\n"), ["data.csv, line 32", "2001-01-01", "twice", "line 14"]),
         (monthly(extra="a,2002-07-15,5\na,2002-09-20,5\n"), ["data.csv", "--freq"]),
@@ -50,6 +49,11 @@ def test_bad_tables(failing: Callable[[str], str], tmp_path: Path, text: str, wo
     line = failing(FIT)
     for word in words:
         assert word in line
+
+
+def test_a_cell_that_is_no_number(failing: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text(monthly(extra="a,2002-07-01,many\n"))
+    assert "data.csv, line 32: y is 'many', expected a number" in failing(f"{FIT} --strict")
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def test_covariates_that_are_wrong(make_columns: Columns) -> None:
         prepared(columns, past=("wind",))
     mixed = columns | {"kind": np.where(np.arange(60) == 3, "town", "5")}
     with pytest.raises(InputError, match="row 4: kind is 'town', expected a number"):
-        prepared(mixed, past=("kind",))
+        prepared(mixed, past=("kind",), strict=True)
     with pytest.raises(InputError, match=r"row 2: weather is .*, but series s0 had .*: a static column has one value"):
         prepared(columns, static=("weather",))
     columns["kind"][30:] = ""

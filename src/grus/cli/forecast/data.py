@@ -22,7 +22,11 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--strict", action="store_true", help="end with an error where a series would be left out")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="end with an error where a series would be left out or a cell is no number",
+    )
 
 
 def read(path: Path, options: argparse.Namespace, *, target: bool = True) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,6 @@ def run(options: argparse.Namespace) -> int:
     table = forecast_data.read(options.data, options)
     future = None if options.future_data is None else forecast_data.read(options.future_data, options, target=False)
     forecast = predict(model, table, future, strict=options.strict)
-    for note in forecast.notes:
-        print(f"note: {note}", file=sys.stderr)
     picture = None
     if options.plot is not None:
         from grus.tasks.forecast.plot import plot

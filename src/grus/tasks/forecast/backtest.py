@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.tasks.forecast.cells import is_number
 from grus.tasks.forecast.evaluate import comparable, evaluate, hidden_steps
 from grus.tasks.forecast.frequency import Frequency
 from grus.tasks.forecast.grid import on_grid, one_frequency
@@ -17,7 +18,7 @@ from grus.tasks.forecast.prepare import panel_for, prepare
 from grus.tasks.forecast.report import Report
 from grus.tasks.forecast.settings import Settings
 from grus.tasks.forecast.sound import left_out, sound
-from grus.tasks.forecast.table import Table, as_table, is_number
+from grus.tasks.forecast.table import Table, as_table
 from grus.tasks.needs import check_torch
 
 __all__ = ["Plan", "backtest", "before", "plan"]

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from grus.errors import InputError
 from grus.spec import Categorical, Numeric
+from grus.tasks.forecast.cells import cell_text, is_number
 from grus.tasks.forecast.settings import Settings
-from grus.tasks.forecast.table import Table, cell_text, is_number
+from grus.tasks.forecast.table import Table
 
 __all__ = ["Categories", "categories", "columns_of", "names_of", "read_as", "unseen", "widths"]
 

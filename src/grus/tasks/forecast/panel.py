@@ -135,6 +135,9 @@ def make_panel(
     if ahead is not None and future:
         _fill_ahead(known_ahead, ahead, table, frequency, last, width, future, known)
     origin = frequency.units(table.times[table.starts])
+    notes = [*table.notes, *unseen(table, known)]
+    if ahead is not None:
+        notes += [*ahead.notes, *unseen(ahead, {name: known[name] for name in known if name in future})]
     return Panel(
         ids=table.ids,
         frequency=frequency,
@@ -145,7 +148,7 @@ def make_panel(
         future=known_ahead,
         static={name: static_column(table, name, as_text=name in text).values for name in static},
         clock=table.clock.take(np.append(table.starts[1:], table.num_rows) - 1),
-        notes=(*table.notes, *unseen(table, known)),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 

@@ -16,7 +16,8 @@ from grus.tasks.forecast.grid import frequency_of, one_frequency
 from grus.tasks.forecast.outliers import near_zero
 from grus.tasks.forecast.panel import Panel, make_panel
 from grus.tasks.forecast.settings import Settings
-from grus.tasks.forecast.sound import sound, sound_for
+from grus.tasks.forecast.sound import read, sound, sound_for
+from grus.tasks.forecast.static import mixed
 from grus.tasks.forecast.table import Table
 from grus.tasks.forecast.windows import LEAST_COUNT
 from grus.tasks.times import format_times
@@ -63,7 +64,8 @@ def prepare(table: Table, settings: Settings) -> tuple[Panel, Forecast]:
     scale = _scale(panel, settings)
     nonnegative = scale == "linear" and not (panel.y < 0).any()
     panel = _without_outliers(panel, scale)
-    panel = replace(panel, notes=(*panel.notes, *read_as(known, settings.categorical), *noted))
+    plain = [name for name in settings.static if name not in settings.categorical]
+    panel = replace(panel, notes=(*panel.notes, *read_as(known, settings.categorical), *mixed(table, plain), *noted))
     train = panel.before(settings.horizon)
     sizes = np.abs(train.y[~np.isnan(train.y) & (train.y != 0)])
     return panel, Forecast(
@@ -189,6 +191,8 @@ def panel_for(task: Forecast, table: Table, ahead: Table | None = None, *, stric
     Raises as :func:`make_panel` and :func:`grus.tasks.forecast.sound.sound_for` do.
     """
     frequency = parse(task.frequency)
+    if ahead is not None:
+        ahead = read(ahead, [c.name for c in task.future if not isinstance(c, Categorical)], strict=strict)
     panel = make_panel(
         one_frequency(sound_for(task, table, strict=strict), frequency, strict=strict),
         frequency,

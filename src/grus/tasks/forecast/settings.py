@@ -80,7 +80,7 @@ class Settings(Options):
     categorical: tuple[str, ...] = option(
         (), "those of them whose numbers are names, such as region 1, 2, 3", metavar="D,…"
     )
-    strict: bool = option(False, "end with an error where a series would be left out")
+    strict: bool = option(False, "end with an error where a series would be left out or a cell is no number")
     freq: str | None = option(
         None, "the step, as pandas names it: MS, BME, MS-15, D, h, …", metavar="F", otherwise="by the data"
     )

@@ -15,7 +15,7 @@ from grus.tasks.forecast.settings import Settings
 from grus.tasks.forecast.static import static_column
 from grus.tasks.forecast.table import Table
 
-__all__ = ["left_out", "sound", "sound_for"]
+__all__ = ["left_out", "read", "sound", "sound_for"]
 
 SHOWN = 3  # names in a note
 KNOWN = 8  # categories in a message
@@ -36,7 +36,7 @@ def sound(table: Table, settings: Settings) -> Table:
     strict, text = settings.strict, settings.categorical
     names = names_of(table, settings)
     numbers = tuple(name for name in settings.past + settings.future if name not in names)
-    table = _with_values(_finite(table, numbers, strict), strict)
+    table = _with_values(_finite(read(table, numbers, strict=strict), numbers, strict), strict)
     for name in settings.static:
         table = _with_static(table, name, strict, as_text=name in text)
     if settings.scale == "log":
@@ -50,7 +50,8 @@ def sound(table: Table, settings: Settings) -> Table:
 def sound_for(task: Forecast, table: Table, *, strict: bool) -> Table:
     """As :func:`sound`, the series that a model can forecast."""
     numbers = [c.name for c in (*task.past, *task.future) if not isinstance(c, Categorical)]
-    table = _with_values(_finite(table, numbers, strict), strict)
+    static = [c.name for c in task.static if not isinstance(c, Categorical)]
+    table = _with_values(_finite(read(table, [*numbers, *static], strict=strict), numbers, strict), strict)
     for covariate in task.static:
         text = isinstance(covariate, Categorical)
         table = _with_static(table, covariate.name, strict, as_text=text)
@@ -62,6 +63,17 @@ def sound_for(task: Forecast, table: Table, *, strict: bool) -> Table:
             "or fit with the linear scale (--scale linear, scale='linear')"
         )
         table = _positive(table, strict, wanted)
+    return table
+
+
+def read(table: Table, names: Sequence[str], *, strict: bool) -> Table:
+    """The table with these columns as numbers, the few cells that are none missing. Raises InputError for the first
+    of these, where ``strict``, and where they are not few.
+    """
+    for name in names:
+        table = table.as_numbers(name)
+    if strict and table.unread:
+        raise InputError(table.unread[0])
     return table
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grus.tasks.forecast.table import Table, cell_text
+from grus.errors import InputError
+from grus.tasks.forecast.cells import cell_text
+from grus.tasks.forecast.table import Table
 
-__all__ = ["StaticColumn", "static_column"]
+__all__ = ["StaticColumn", "mixed", "static_column"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,13 @@ def static_column(table: Table, name: str, *, as_text: bool) -> StaticColumn:
     has = np.zeros(len(table.ids), dtype=bool)
     has[series] = True
     return StaticColumn(cells, values, has, ~empty & (cells != values[table.codes]))
+
+
+def mixed(table: Table, names: Sequence[str]) -> tuple[str, ...]:
+    """A note of each column that is read as text for the sake of a few cells, the others being numbers."""
+    notes = []
+    for name in names:
+        with suppress(InputError):  # most are text
+            unread = table.as_numbers(name).unread[len(table.unread) :]
+            notes += [f"static column {name!r} is read as categories, for {message}" for message in unread]
+    return tuple(notes)

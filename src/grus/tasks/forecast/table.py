@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 from grus.errors import InputError
 from grus.tasks.clocks import NUMBERS, Clock
 from grus.tasks.forecast import tablefile
+from grus.tasks.forecast.cells import cell_text, is_absent, missing, numbers, remedy
 from grus.tasks.forecast.far import far_rows
 from grus.tasks.forecast.ids import ONE, is_one_series
 from grus.tasks.times import Times, format_times, read_times
 
-__all__ = ["Table", "as_table", "cell_text", "is_number"]
+__all__ = ["Table", "as_table"]
 
-MISSING = frozenset({"", "na", "n/a", "nan", "nat", "null", "none", "<na>"})  # a cell without a value, in any case
-TRUTHS = {"true": 1.0, "false": 0.0}
+SHOWN = 40  # characters of a cell in a message
 LARGEST = 1e100  # beyond it squares would overflow; no measurement is
 Column = NDArray[Any]
 
@@ -33,12 +32,14 @@ class Table(Mapping[str, Column]):
     or a number that stands for a date; :attr:`times` are the same as Grus counts with them. y: float64, NaN where
     missing; there only with ``target``. Every other column is kept as it came; :meth:`numeric` reads one as numbers.
 
-    A row that lies absurdly far from the rest of its series is left out. ``notes`` say so, and what else was guessed.
+    A row that lies absurdly far from the rest of its series is left out, and a cell of y that is no number is missing,
+    unless most are none. ``notes`` say so, and what else was guessed; ``unread`` has the messages about such cells, for
+    whoever wants them as errors.
 
     ``columns`` is any mapping or frame whose columns ``np.asarray`` understands (a dict, pandas, polars). ``source``
     and ``lines`` (the line of each row in its file) make the messages.
 
-    Raises InputError for a missing column, a time that is none, text in y, infinities, or a (series, time) twice.
+    Raises InputError for a missing column, a time that is none, y that is text, infinities, or a (series, time) twice.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Table(Mapping[str, Column]):
         self._columns = {ours: raw[theirs] for ours, theirs in wanted.items()}
         self._columns |= {name: raw[name] for name in raw if name not in taken and name not in wanted}
         self.notes: tuple[str, ...] = ()
+        self.unread: tuple[str, ...] = ()
         self._read_keys()
         if "y" in wanted:
+            self.__dict__ |= self.as_numbers("y").__dict__
             self._columns["y"] = self._target()
             near = self.without(far_rows(self.times, self.starts), "absurdly far from the rest of the series")
             self.__dict__ |= near.__dict__
@@ -203,7 +206,7 @@ class Table(Mapping[str, Column]):
 
     def not_finite(self, row: int, name: str) -> str:
         """The message about a cell that is infinite, or too large to be counted with."""
-        value = _numbers(self.column(name)[row : row + 1])[0]
+        value = numbers(self.column(name)[row : row + 1])[0]
         return f"{self.where(row, name)} is {value}, expected a finite number or an empty cell"
 
     def numeric(self, name: str, *, finite: bool = True) -> NDArray[np.float64]:
@@ -211,30 +214,57 @@ class Table(Mapping[str, Column]):
 
         Raises InputError for text, and for infinities.
         """
-        values = self.column(name)
-        if values.dtype.kind in "biuf":
-            numbers = values.astype(np.float64)
-        elif values.dtype.kind in "mM" and values.size:
-            raise InputError(f"{self.where(0, name)} is {values[0]!s}, a time, expected a number")
-        else:
-            numbers = _numbers(values)
-            empty = np.flatnonzero(np.isnan(numbers))
-            bad = empty[~_missing(values[empty])]
-            if bad.size:
-                value = values[bad[0]]
-                hint = "use a point for decimals" if "," in str(value) else "leave the cell empty where it is missing"
-                raise InputError(f"{self.where(int(bad[0]), name)} is {str(value)!r}, expected a number ({hint})")
-        wild = np.abs(numbers) > LARGEST
+        values = self._read(name)
+        bad = self._no_numbers(name, values)
+        if bad.size:
+            raise InputError(self._no_number(int(bad[0]), name))
+        wild = np.abs(values) > LARGEST
         if wild.any() and finite:
             raise InputError(self.not_finite(int(wild.argmax()), name))
-        return np.where(wild, np.inf, numbers)
+        return np.where(wild, np.inf, values)
+
+    def as_numbers(self, name: str) -> Table:
+        """The table with the cells of a column that are no numbers as missing values, and a note of them.
+
+        Raises InputError where no more cells are numbers than are not: it is no column of numbers.
+        """
+        values = self._read(name)
+        bad = self._no_numbers(name, values)
+        table = Table.__new__(Table)
+        table.__dict__ |= self.__dict__ | {"_columns": self._columns | {name: values}}
+        if not bad.size:
+            return table
+        if bad.size >= np.count_nonzero(~np.isnan(values)):
+            raise InputError(self._no_number(int(bad[0]), name))
+        # numbers cut at their separators are the worst to miss: they may be all that are large
+        first = int(min(bad, key=lambda row: (not remedy(self.column(name)[row]), self._lines[row])))
+        table.unread += (self._no_number(first, name),)
+        several = "s" * (bad.size > 1)
+        table.notes += (f"{bad.size:,} cell{several} of {self._theirs(name)} read as missing: {table.unread[-1]}",)
+        return table
 
     def is_numeric(self, name: str) -> bool:
         """Whether every cell of the column is a number or empty."""
+        return self.column(name).dtype.kind not in "mM" and not self._no_numbers(name, self._read(name)).size
+
+    def _read(self, name: str) -> NDArray[np.float64]:
+        """The column as float64, NaN where a cell is no number."""
         values = self.column(name)
-        if values.dtype.kind in "biufmM":
-            return values.dtype.kind not in "mM"
-        return bool((~np.isnan(_numbers(values)) | _missing(values)).all())
+        if values.dtype.kind in "mM" and values.size:
+            raise InputError(f"{self.where(0, name)} is {values[0]!s}, a time, expected a number")
+        return values.astype(np.float64) if values.dtype.kind in "biuf" else numbers(values)
+
+    def _no_numbers(self, name: str, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The rows where a cell of a column, read as ``values``, is neither a number nor empty."""
+        if self.column(name).dtype.kind in "biuf":
+            return np.empty(0, dtype=np.int64)
+        empty = np.flatnonzero(np.isnan(values))
+        return empty[~missing(self.column(name)[empty])]
+
+    def _no_number(self, row: int, name: str) -> str:
+        value = str(self.column(name)[row])
+        hint = remedy(value) or "leave the cell empty where it is missing"
+        return f"{self.where(row, name)} is {value[:SHOWN]!r}, expected a number ({hint})"
 
     def column(self, name: str) -> Column:
         """The column as it came. Raises InputError that says which columns there are."""
@@ -339,40 +369,3 @@ def _check_columns(raw: dict[str, Column], wanted: dict[str, str], source: str) 
         raise InputError(f"{source} has columns of unequal length: {sizes}")
     if not next(iter(sizes.values())):
         raise InputError(f"{source} has a header but no rows: there is nothing to forecast")
-
-
-def is_absent(value: object) -> bool:
-    """Whether a cell of a frame holds nothing: None, NaN, NaT or pandas' NA."""
-    return value is None or (str(value) in ("nan", "NaT", "<NA>") and not isinstance(value, str))
-
-
-def cell_text(value: object) -> str:
-    """What a cell says as the name of something: a frame makes floats of integers where a cell is empty."""
-    if is_absent(value):
-        return ""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
-
-
-def is_number(value: object) -> bool:
-    """Whether a cell is read as a number."""
-    return not math.isnan(_number(value))
-
-
-def _missing(values: Column) -> NDArray[np.bool_]:
-    return np.array([str(v).strip().lower() in MISSING for v in values.tolist()], dtype=bool)
-
-
-def _numbers(values: Column) -> NDArray[np.float64]:
-    """float64 where a cell is a number, NaN elsewhere."""
-    return np.array([_number(value) for value in values.tolist()], dtype=np.float64)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, str) and value.strip().lower() in TRUTHS:
-        return TRUTHS[value.strip().lower()]
-    try:
-        return float(value) if not (isinstance(value, str) and "_" in value) else math.nan  # Python reads 1_000
-    except (TypeError, ValueError):
-        return math.nan
-    except OverflowError:  # an integer that no float64 is near to
-        return math.inf
