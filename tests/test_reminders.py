@@ -203,7 +203,7 @@ def test_a_task_costs_little_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its flags, settings file, checks, checkpoint and summary come from what all tasks share."""
-    module = ModuleType("toy")
+    module = ModuleType("grus.cli.toy.fit")
     monkeypatch.setitem(sys.modules, "grus.cli.toy.fit", module)
     exec(compile(TOY_TASK, "toy.py", "exec"), vars(module))
     monkeypatch.setattr(cli, "TASKS", cli.TASKS | {"toy": module})
