@@ -18,6 +18,7 @@ from grus.inputs.text import (
     decode,
     encode,
     encode_tokens,
+    is_word,
     learn_characters,
     learn_subwords,
     learn_words,
@@ -37,10 +38,25 @@ TEXTS = ["the cat sat on the mat", "the dog, größer als die Katze", "日本語
         ("größer 3.5€\n\ttab", ["größer", "3", ".", "5", "€", "tab"]),
         ("日本語。", ["日本語", "。"]),
         (" \u00a0\u2003", []),
+        ("हिन्दी में लिखा पाठ।", ["हिन्दी", "में", "लिखा", "पाठ", "।"]),
+        ("ภาษาไทย น้ำ", ["ภาษาไทย", "น้ำ"]),
+        ("l’e\u0301te\u0301, nai\u0308f", ["l’e\u0301te\u0301", ",", "nai\u0308f"]),
+        ("می\u200cخواهم کتاب\u200cها", ["می\u200cخواهم", "کتاب\u200cها"]),
+        ("שָׁלוֹם, عَرَبِيّ", ["שָׁלוֹם", ",", "عَرَبِيّ"]),
+        ("അവന\u0d4d\u200d വന്നു", ["അവന\u0d4d\u200d", "വന്നു"]),  # an older Malayalam n: a joiner ends the word
+        ("İstanbul".lower(), ["i\u0307stanbul"]),
+        ("\u0301a ❤\ufe0f", ["\u0301", "a", "❤", "\ufe0f"]),  # behind no word a mark is one of its own
     ],
 )
 def test_where_a_word_ends(text: str, words: list[str]) -> None:
     assert split_words(text) == words
+
+
+def test_marks_are_no_words() -> None:
+    texts = ["हिन्दी में पाठ", "हिन्दी में"]
+    assert learn_words(texts).vocabulary == ("में", "हिन्दी")
+    assert all(map(is_word, learn_words(texts, least_count=1).vocabulary))
+    assert not is_word("\u0301") and not is_word("\u200d")
 
 
 def test_words() -> None:

@@ -1,7 +1,8 @@
 """Text to the ids a network reads and back, and vocabularies learned from texts.
 
-Words: a run of Unicode word characters, apostrophes between them included ("don't"), is one; every other character
-that is no space is a token of its own. Characters: Unicode code points. Subwords: byte-level byte-pair encoding, by the
+Words: a run of Unicode word characters is one, with apostrophes between them ("don't") and the combining marks and
+joiners behind them (vowel signs, points, accents; rule WB4 of Unicode's annex 29); every other character that is no
+space is a token of its own. Characters: Unicode code points. Subwords: byte-level byte-pair encoding, by the
 package ``tokenizers``. The same text gives the same ids on any machine; nothing here needs more than NumPy but that.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -40,7 +42,9 @@ __all__ = [
     "split_words",
 ]
 
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+MARK = "\u0301"  # stands for every combining mark and joiner where words are looked for: re has no class of them
+JOINERS = "\u200c\u200d"
+WORD = re.compile(rf"\w[\w{MARK}]*(?:['’]\w[\w{MARK}]*)*|[^\w\s]")
 LETTER = re.compile(r"\w")
 BYTES = 256  # pieces of byte-pair encoding that stand for a byte each
 WORD_END = "\x1f"  # the unit separator, of characters of words: the last entry of their vocabulary, behind every word
@@ -53,7 +57,22 @@ Kind = TypeVar("Kind", bound=np.generic)
 
 def split_words(text: str) -> list[str]:
     """The words and punctuation marks of a text, in order."""
-    return WORD.findall(text)
+    marked = text if text.isascii() else text.translate(_MARKS)
+    if marked == text:
+        return WORD.findall(text)
+    return [text[found.start() : found.end()] for found in WORD.finditer(marked)]
+
+
+class _Marks(dict[int, int]):
+    """Code points with MARK in the place of marks and joiners, filled as they are met."""
+
+    def __missing__(self, point: int) -> int:
+        char = chr(point)
+        self[point] = ord(MARK) if unicodedata.category(char)[0] == "M" or char in JOINERS else point
+        return self[point]
+
+
+_MARKS = _Marks()
 
 
 def is_word(token: str) -> bool:
