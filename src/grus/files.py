@@ -126,11 +126,10 @@ def _make_locked(folder: Path, prefix: str) -> tuple[int, str]:
     """
     while True:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=SUFFIX)
-        if sys.platform == "win32":
-            return descriptor, name
-        with suppress(OSError):  # a file system without locks: then nothing is ever stale
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:
+        if sys.platform != "win32":
+            with suppress(OSError):  # a file system without locks: then nothing is ever stale
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if sys.platform == "win32" or os.fstat(descriptor).st_nlink:
             return descriptor, name
         os.close(descriptor)  # another process took it for stale before it was locked
 
@@ -140,10 +139,10 @@ def _remove_stale(folder: Path, prefix: str) -> None:
         with suppress(OSError):  # another user's, or just gone
             if sys.platform == "win32":
                 os.unlink(name)
-                continue
-            descriptor = os.open(name, os.O_RDWR)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(name)
-            finally:
-                os.close(descriptor)
+            else:
+                descriptor = os.open(name, os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(name)
+                finally:
+                    os.close(descriptor)
