@@ -60,6 +60,8 @@ def main() -> None:
         sys.exit(f"benchmarks: torch, the baseline of the gate, failed: {error}")
     losses = report.behind(results["rows"])
     print(f"\nbehind in {len(losses)} of {len(chosen)} cases", *losses, sep="\n  ")
+    if wrong := report.exceeded(results["rows"]):
+        print(wrong)
     whole = not (options.shape or options.quick or options.isa or options.neighbour)
     target = options.json or (RESULTS if whole else None)
     if target:

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from benchmarks.cases import Case, Problem
-from benchmarks.ceilings import Ceilings, limit
+from benchmarks.ceilings import Ceilings
 from benchmarks.clock import quartiles, take_turns
 from benchmarks.gate import exact, verdict
+from benchmarks.limits import limit
 from benchmarks.peers import is_ours
 from benchmarks.processes import WorkerError
 
@@ -18,17 +19,21 @@ Row = dict[str, Any]
 
 
 class Bench(Protocol):
-    """A peer at work; ``benchmarks.processes.Worker`` is one."""
+    """A peer at work; ``benchmarks.processes.Worker`` is one.
+
+    ``prepare_ceilings`` gives names for ``rate``, or why there are none.
+    """
 
     def prepare(self, case: Case) -> list[str]: ...
-    def prepare_ceilings(self) -> list[str]: ...
+    def prepare_ceilings(self) -> tuple[list[str], str]: ...
     def arrays(self, name: str) -> dict[str, Any]: ...
     def microseconds(self, name: str, seconds: float) -> float: ...
+    def rate(self, name: str, seconds: float) -> float: ...
 
 
 @dataclass(frozen=True)
 class Effort:
-    """``seconds`` for each contestant and round, ``rest`` before it."""
+    """``seconds`` for each contestant and round, a third of it for each ceiling; ``rest`` before it."""
 
     rounds: int = 15
     seconds: float = 0.03
@@ -46,15 +51,14 @@ def measure(
     """The row of one case. ``peers`` holds "torch", the baseline of the gate; ``hidden`` peers are not reported."""
     contestants, owner = _gated(case, peers)
     contestants = {name: entry for name, entry in contestants.items() if owner[name] not in hidden}
-    for name in (ceilings := peers["torch"].prepare_ceilings()):
-        owner[name] = "torch"
+    ceilings, reason = peers["torch"].prepare_ceilings()
 
     def visit(name: str) -> float | None:
+        if name in ceilings:
+            return peers["torch"].rate(name, effort.seconds / 3)
         try:
             return peers[owner[name]].microseconds(name, effort.seconds)
         except WorkerError as error:
-            if name in ceilings:
-                raise
             contestants[name] = {"status": "failed", "reason": str(error)}
             return None
 
@@ -65,7 +69,8 @@ def measure(
             low, median, high = quartiles(times[name])
             contestants[name] |= {"microseconds": median, "quartiles": [low, high]}
     # a ceiling is the best round: what disturbs the others does not lower it
-    return compare(case, contestants, Ceilings.of({name: min(times[name]) for name in ceilings}, threads))
+    best = {name: max(times[name]) for name in ceilings}
+    return compare(case, contestants, Ceilings.of(best, threads) if best else reason)
 
 
 def _gated(case: Case, peers: Mapping[str, Bench]) -> tuple[dict[str, Row], dict[str, str]]:
@@ -96,13 +101,15 @@ def _gated(case: Case, peers: Mapping[str, Bench]) -> tuple[dict[str, Row], dict
     return contestants, owner
 
 
-def compare(case: Case, contestants: dict[str, Row], ceilings: Ceilings) -> Row:
-    """Ratios are a peer's time over ours: above 1 we are faster."""
+def compare(case: Case, contestants: dict[str, Row], ceilings: Ceilings | str) -> Row:
+    """Ratios are a peer's time over ours: above 1 we are faster. Where there are no ceilings, the reason."""
     row: Row = {"case": asdict(case), "flops": case.flops, "ours": ours(case), "contestants": contestants}
     row |= {"ratios": {}, "best_peer": None, "best_ratio": None, "gflops": None}
-    least = limit(case, ceilings)
     own = contestants.get(ours(case), {}).get("microseconds")
-    row |= {"ceilings": asdict(ceilings), "limit": least.beside(own)}
+    if isinstance(ceilings, str):
+        row |= {"ceilings": {"left_out": ceilings}, "limit": None}
+    else:
+        row |= {"ceilings": asdict(ceilings), "limit": limit(case, ceilings).beside(own)}
     if own is None:
         return row
     peers = {

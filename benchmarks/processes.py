@@ -50,8 +50,9 @@ class Worker:
         """Build the peer's contestants for a case; their names."""
         return list(self._call("prepare", case))
 
-    def prepare_ceilings(self) -> list[str]:
-        return list(self._call("prepare_ceilings"))
+    def prepare_ceilings(self) -> tuple[list[str], str]:
+        names, reason = self._call("prepare_ceilings")
+        return list(names), str(reason)
 
     def arrays(self, name: str) -> dict[str, Any]:
         """Run a contestant once; its results by the names of the gate."""
@@ -59,6 +60,9 @@ class Worker:
 
     def microseconds(self, name: str, seconds: float) -> float:
         return float(self._call("microseconds", name, seconds))
+
+    def rate(self, name: str, seconds: float) -> float:
+        return float(self._call("rate", name, seconds))
 
     def close(self) -> None:
         self._connection.close()
@@ -83,24 +87,29 @@ class _Bench:
     def __init__(self, peer: str, threads: int) -> None:
         self.peer, self.threads = peer, threads
         self.contestants: dict[str, Contestant] = {}
-        self.ceilings: dict[str, Callable[[], object]] = {}
+        self.ceilings: dict[str, Callable[[float], float]] = {}
 
     def prepare(self, case: Case) -> list[str]:
         self.contestants = {}  # the last case's memory goes first
         self.contestants = importlib.import_module(PEERS[self.peer].module).prepare(Problem(case), self.threads)
         return list(self.contestants)
 
-    def prepare_ceilings(self) -> list[str]:
-        self.ceilings = ceilings.prepare()
-        return list(self.ceilings)
+    def prepare_ceilings(self) -> tuple[list[str], str]:
+        try:
+            self.ceilings = ceilings.prepare(self.threads)
+        except ceilings.Unmeasured as error:
+            return [], str(error)
+        return list(self.ceilings), ""
 
     def arrays(self, name: str) -> dict[str, Any]:
         contestant = self.contestants[name]
         return contestant.arrays(contestant.run())
 
     def microseconds(self, name: str, seconds: float) -> float:
-        run = self.ceilings[name] if name in self.ceilings else self.contestants[name].run
-        return clock.microseconds(run, seconds)
+        return clock.microseconds(self.contestants[name].run, seconds)
+
+    def rate(self, name: str, seconds: float) -> float:
+        return self.ceilings[name](seconds)
 
 
 def _serve(connection: Connection, peer: str, threads: int) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import PASSES, Case
+from benchmarks.ceilings import Ceilings
 from benchmarks.peers import COLUMNS
 
 Row = dict[str, Any]
+EXCEEDED = 1.03  # of a limit: past what clocks and rounding do
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 _TITLES = {
     "step": "### One step called from Python",
@@ -35,9 +37,11 @@ def text(row: Row) -> str:
         else:
             line = f"{entry['status'].upper():>12}  {entry['reason']}"
         lines.append(f"  {name:14}{line}")
-    limit = row["limit"]
-    summary = f"limit {number(limit['microseconds'])} µs by {limit['bound']}, "
-    summary += f"no time of {row['ours']}" if limit["share"] is None else f"reached {limit['share']:.0%}"
+    if limit := row["limit"]:
+        summary = f"limit {number(limit['microseconds'])} µs by {limit['bound']}, "
+        summary += f"no time of {row['ours']}" if limit["share"] is None else f"reached {limit['share']:.0%}"
+    else:
+        summary = f"no limit: {row['ceilings']['left_out']}"
     if row["best_peer"]:
         summary = f"best peer {row['best_peer']}, {row['best_ratio']:.2f} × {row['ours']}; {summary}"
     return "\n".join([*lines, "  " + summary])
@@ -54,12 +58,23 @@ def behind(rows: list[Row]) -> list[str]:
     return found
 
 
+def exceeded(rows: list[Row]) -> str:
+    """Which rows are quicker than the machine can be, so that a wrong limit is seen; "" where none is."""
+    found = [
+        f"{Case(**row['case'])} ({share:.0%}, {row['limit']['bound']})"
+        for row in rows
+        if row["limit"] and (share := row["limit"]["share"]) and share > EXCEEDED
+    ]
+    return f"Above {EXCEEDED:.0%} of a limit, which is wrong there: {', '.join(found)}." if found else ""
+
+
 def markdown(results: Row) -> str:
     """The generated part of docs/performance.md."""
     machine = f"{results['cpu']}, {results['threads']} threads, {results['isa']}"
     versions = " · ".join(f"{name} {version}" for name, version in results["versions"].items())
     parts = [f"Measured on {results['date']} with `{results['command']}`: {machine}; {results['rounds']} rounds."]
     parts += [f"Versions: {versions}." + _absent(results["not_installed"]), _ceilings(results["rows"])]
+    parts += filter(None, [exceeded(results["rows"])])
     for mode in sorted(PASSES, key=list(_TITLES).index):
         rows = [row for row in results["rows"] if row["case"]["mode"] == mode]
         if rows:
@@ -83,11 +98,20 @@ def _absent(names: list[str]) -> str:
 
 
 def _ceilings(rows: list[Row]) -> str:
-    ranges = []
-    for key, unit in (("product_gflops", "GFLOP/s"), ("l2_gbs", "GB/s"), ("l3_gbs", "GB/s")):
-        values = [row["ceilings"][key] for row in rows]
-        ranges.append(f"{min(values):,.0f} to {max(values):,.0f} {unit}")
-    return f"Ceilings over the run: a 1024³ product {ranges[0]}; reading from L2 {ranges[1]}, from L3 {ranges[2]}."
+    first = rows[0]["ceilings"]
+    if "left_out" in first:
+        return f"No limits: {first['left_out']}."
+    if "product_gflops" in first:  # results from before the ceilings were measured in registers and by all threads
+        product, l2, l3 = (_range([row["ceilings"][k] for row in rows]) for k in ("product_gflops", "l2_gbs", "l3_gbs"))
+        return f"Ceilings over the run: a 1024³ product {product} GFLOP/s; reading from L2 {l2}, from L3 {l3} GB/s."
+    found = [Ceilings(**row["ceilings"]) for row in rows]
+    adds = _range([one.fma_gflops for one in found])
+    l1, l2, l3 = (_range([one.gbs(level) for one in found]) for level in (1, 2, 3))
+    return f"Ceilings over the run: multiply-adds {adds} GFLOP/s; reading from L1 {l1}, L2 {l2}, L3 {l3} GB/s."
+
+
+def _range(values: list[float]) -> str:
+    return f"{min(values):,.0f} to {max(values):,.0f}"
 
 
 def _table(rows: list[Row]) -> str:
@@ -100,13 +124,13 @@ def _table(rows: list[Row]) -> str:
         case = Case(**row["case"])
         cells = [str(case.T), str(case.B), str(case.I), str(case.H), *([case.variant] if variants else [])]
         cells += [_cell(row, name) for name in names]
-        reached, best = row["gflops"], row["best_ratio"]
+        reached, best, limit = row["gflops"], row["best_ratio"], row["limit"]
         cells += [
             "–" if best is None else f"{best:.2f} ({row['best_peer']})",
             "–" if reached is None else f"{reached:,.0f}" if reached >= 10 else f"{reached:.1f}",
-            number(row["limit"]["microseconds"]),
-            "–" if reached is None else f"{row['limit']['share']:.0%}",
-            row["limit"]["bound"],
+            number(limit["microseconds"]) if limit else "–",
+            f"{limit['share']:.0%}" if limit and limit["share"] else "–",
+            limit["bound"] if limit else "–",
         ]
         lines.append(cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,4 +1,4 @@
-"""PyTorch: ``torch.nn.GRU``, and where it has no such model the equations spelled out. Also the machine's ceilings."""
+"""PyTorch: ``torch.nn.GRU``, and where it has no such model the equations spelled out."""
 
 from __future__ import annotations
 
