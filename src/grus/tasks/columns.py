@@ -146,11 +146,12 @@ def _long_cells() -> Iterator[None]:
 def _read_csv(name: str, text: str, expected: str) -> tuple[Columns, NDArray[np.int64]]:
     first = next(iter(text.lstrip("\r\n").splitlines()), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
-    rows, lines = [], []
+    rows: list[list[str]] = []
+    lines = []
     try:
         with _long_cells():
             for row in reader:
-                if any(cell.strip() for cell in row):
+                if any(cell.strip() for cell in row) or (rows and len(row) == len(rows[0]) == 1):  # "" is a cell
                     rows.append(row)
                     lines.append(reader.line_num)
     except csv.Error as error:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grus.errors import InputError
+from grus.errors import InputError, Note
 from grus.tasks.classify.files import Names, read
 
 
@@ -162,6 +162,30 @@ def test_npz(tmp_path: Path) -> None:
     assert read(path).labels == [[0, 1, 2], [5, 6, 7, 8, 9]]
     np.savez(path, X=X[:, :, 0])
     assert read(path).labels is None
+
+
+def test_a_few_rows_without_a_text_or_a_label(write: Any) -> None:
+    path = write("a.csv", 'text,label\na,x\n" ",y\nb,\nc,x\nd,y\n')
+    with pytest.warns(Note) as told:
+        found = read(path)
+    assert [str(one.message).replace(str(path), "a.csv") for one in told] == [
+        "1 of 5 rows left out, for their text is empty: first a.csv, line 3",
+        "1 of 5 rows left out, for their label is empty: first a.csv, line 4",
+    ]
+    assert (found.inputs, found.labels, found.ids) == (["a", "c", "d"], ["x", "x", "y"], ["1", "4", "5"])
+    assert found.place(1) == f"{path}, line 5"
+    with pytest.warns(Note, match="1 of 5 rows left out, for their text is empty"):
+        found = read(path, lines=True)  # to predict
+    assert (found.inputs, found.ids) == (["a", "b", "c", "d"], ["1", "3", "4", "5"])
+    assert read(write("b.csv", "text,label\na,\nb,\n"), lines=True).inputs == ["a", "b"]
+    with pytest.raises(InputError, match="line 3: label is empty, expected a label"):
+        read(write("c.csv", "text,label\na,x\nb,\nc,\nd,y\n"))
+
+
+def test_an_empty_cell_of_the_only_column_is_a_row(write: Any) -> None:
+    with pytest.warns(Note, match="1 of 3 rows left out, for their text is empty: first .*, line 3"):
+        found = read(write("a.csv", 'text\na\n""\nb\n\n'))
+    assert (found.inputs, found.ids) == (["a", "b"], ["1", "3"])
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def read(
     .npz and .npy: NumPy. .conll, .conllu, .iob, .bio and text files that look so: a word and its label a line.
 
     labels: "sequence" or "step", or "auto": of a series "step" where they differ within it. encoding: of text files.
-    lines: what comes from a pipe and has no header with such columns is a text a line.
+    lines: it is read to predict: what comes from a pipe and has no header with such columns is a text a line, and texts
+    need no label. Else a few rows of texts without one are left out, as are those without a text, with a note.
     Raises FileNotFoundError, or InputError that names the file, the line and what was expected.
     """
     names = names or Names()
@@ -120,7 +121,7 @@ def _read(path: str | os.PathLike[str], names: Names, labels: str, encoding: str
             has = ", ".join(map(repr, found))
             raise InputError(f"{table.name} has no column {name!r} (--{field.name}-col); it has {has}")
     if names.text in found:
-        return _texts(table, names)
+        return _texts(table, names, needed=not plain)
     if names.id in found and names.token in found:
         return _tokens(table, names)
     if names.id in found:
@@ -189,13 +190,6 @@ class _Table:
         """The label of a row, of the type it has in the file; None where the cell is empty, or says -100."""
         return _label(self.columns[names.label][row], f"{self.place(row)}: {names.label}")
 
-    def whole(self, row: int, names: Names) -> Any:
-        """The label of a whole sequence, which must have one."""
-        label = self.label(row, names)
-        if label is None:
-            raise InputError(f"{self.place(row)}: {names.label} is empty, expected a label")
-        return label
-
 
 def _label(value: Any, where: str) -> Any:
     if isinstance(value, str):
@@ -207,7 +201,8 @@ def _label(value: Any, where: str) -> Any:
     return plain(value, where)
 
 
-def _texts(table: _Table, names: Names) -> Examples:
+def _texts(table: _Table, names: Names, *, needed: bool) -> Examples:
+    """The texts of a table, those of a few rows left out that have none, or, where it is ``needed``, no label."""
     texts = table.columns[names.text].tolist()
     where = [table.place(row) for row in range(table.rows)]
     if isinstance(texts[0], (list, tuple, np.ndarray)):
@@ -215,9 +210,26 @@ def _texts(table: _Table, names: Names) -> Examples:
     for row, text in enumerate(texts):
         if not isinstance(text, str) and not is_missing(text):
             raise InputError(f"{where[row]}: {names.text} is {text!r}, expected text")
-    labels = [table.whole(row, names) for row in range(table.rows)] if names.label in table.columns else None
+    texts = [text if isinstance(text, str) else "" for text in texts]
+    labels = [table.label(row, names) for row in range(table.rows)] if names.label in table.columns else None
+    lack = {names.text: [row for row, text in enumerate(texts) if not text.strip()]}
+    if needed and labels is not None:
+        lack[names.label] = [row for row, label in enumerate(labels) if label is None]
+    out = {row for rows in lack.values() for row in rows}
     ids = [str(i) for i in table.columns[names.id].tolist()] if names.id in table.columns else None
-    return Examples("text", [text if isinstance(text, str) else "" for text in texts], labels, ids=ids, where=where)
+    if out and 2 * len(out) < table.rows:
+        ids = ids or [str(row + 1) for row in range(table.rows)]  # the others keep their numbers
+        for name, rows in lack.items():
+            if rows:
+                note(
+                    f"{len(rows):,} of {table.rows:,} rows left out, for their {name} is empty: first {where[rows[0]]}"
+                )
+    elif lack.get(names.label):
+        raise InputError(f"{where[lack[names.label][0]]}: {names.label} is empty, expected a label")
+    else:
+        out = set()  # who reads the texts says which of them is empty
+    examples = Examples("text", texts, labels, ids=ids, where=where)
+    return examples.take(np.array([row for row in range(table.rows) if row not in out])) if out else examples
 
 
 def _token_lists(table: _Table, names: Names, where: list[str]) -> Examples:
