@@ -1,15 +1,18 @@
-"""Checks of what a person chose, for the settings of every task."""
+"""Checks of what a person chose, for the settings of every task, and of names that may be one."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from grus.errors import InputError
 
-__all__ = ["integer", "keep", "number", "plain"]
+__all__ = ["alike", "integer", "keep", "number", "plain"]
 
 SCHEDULES = ("cosine", "linear", "constant")  # of the learning rate, after its warm-up
+WHOLE = re.compile(r"\d+(\.0+)?")
 PRECISIONS = ("float32", "bfloat16")  # of products
 
 
@@ -34,6 +37,17 @@ def number(name: str, value: Any, least: float, *, above: bool = False) -> float
         bound = "above" if above else "of at least"
         raise InputError(f"{name} is {value!r}, expected a number {bound} {least}", name)
     return float(value)
+
+
+def alike(what: str, names: Iterable[str]) -> tuple[str, ...]:
+    """A note of the first two names that only blanks, capitals, or the noughts of a whole number tell apart, if any."""
+    seen: dict[str, str] = {}
+    for name in names:
+        key = " ".join(name.split()).casefold()
+        other = seen.setdefault(re.sub(r"^0+(?=\d)|(?<=\d)\.0+$", "", key) if WHOLE.fullmatch(key) else key, name)
+        if other != name and max(len(other), len(name)) > 1:  # "a" and "A" may well be two
+            return (f"{what} {other!r} and {name!r} differ in how they are written alone: are they one?",)
+    return ()
 
 
 def keep(owner: object, name: str, value: object) -> None:

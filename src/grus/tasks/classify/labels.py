@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from grus.errors import InputError, note
 from grus.spec import Classify
 from grus.spec.labels import Kind, Label, kind_of, read_label
+from grus.tasks.checks import alike
 
 __all__ = ["as_array", "check_classes", "finder", "is_missing", "kinds_of", "plain"]
 
@@ -56,7 +57,7 @@ def _plain(label: Any) -> Any:
 
 def check_classes(labels: Sequence[Label], classes: Sequence[Label]) -> None:
     """Raise InputError where the labels are numbers to be predicted, not names of classes; a note where there are
-    almost as many classes as labels.
+    almost as many classes as labels, or two that may be one.
     """
     numbers = [v if type(v) is float else read_label("number", str(v)) for v in classes]
     broken = [v for v in numbers if isinstance(v, float) and not v.is_integer()]
@@ -66,6 +67,8 @@ def check_classes(labels: Sequence[Label], classes: Sequence[Label]) -> None:
             f"y has {len(classes):,} different numbers, such as {broken[0]}: Grus gives one of a few classes, not a "
             "number; cut them into ranges, as np.digitize and pd.cut(…).astype(str) do"
         )
+    for said in alike("the classes", [c for c in classes if isinstance(c, str)]):
+        note(said)
     if len(classes) > 20 and 2 * len(classes) > len(labels):
         note(
             f"there are {len(classes):,} classes for {len(labels):,} labels: few can be learned; is this the column of "

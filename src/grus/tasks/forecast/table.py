@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grus.errors import InputError
+from grus.tasks.checks import alike
 from grus.tasks.clocks import NUMBERS, Clock
 from grus.tasks.forecast import tablefile
 from grus.tasks.forecast.cells import cell_text, is_absent, missing, numbers, remedy
@@ -77,6 +78,7 @@ class Table(Mapping[str, Column]):
             self._columns["y"] = self._target()
             near = self.without(far_rows(self.times, self.starts), "absurdly far from the rest of the series")
             self.__dict__ |= near.__dict__
+        self.notes += alike(f"{source}: series", map(str, self.ids.tolist()))
         if unnamed:
             self.notes += (
                 f"{source} has no column 'unique_id': all rows are one series (--id-col, id_col= name another)",
