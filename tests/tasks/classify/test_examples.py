@@ -66,6 +66,12 @@ def test_some_of_them() -> None:
         (3, None, "X is a int"),
         (["a", 3], None, r"X\[1\] is 3, expected a str as X\[0\] is"),
         (["a", None], None, r"X\[1\] is None"),
+        (
+            [None, "a"],
+            None,
+            r"X\[0\] is None, expected a text, or the steps of a sequence: leave it out, or fill it in",
+        ),
+        ([float("nan"), "a"], None, r"X\[0\] is nan, expected a text"),
         ([["a"], "b"], None, r"X\[1\] is 'b', expected a list of str"),
         ([[1.0], "b"], None, r"X\[1\] is 'b', expected numbers"),
         ([np.zeros((3, 2)), np.zeros((3, 1))], None, r"X\[1\] has 1 channels, but X\[0\] has 2"),

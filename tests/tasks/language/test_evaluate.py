@@ -114,3 +114,11 @@ def test_bad_input(model: Model, tmp_path: Path) -> None:
         evaluate(model, path)
     with pytest.raises(InputError, match="no language model, its file has no task"):
         evaluate(Model(Spec(model.spec.blocks), model.arrays), "abc")
+
+
+def test_a_text_that_was_trained_on(model: Model) -> None:
+    seen = evaluate(model, "abc cab hag", "bad abc cab hag fed")
+    assert seen.notes == (
+        "the text stands in the training text, so all figures flatter: evaluate on what is not in it",
+    )
+    assert evaluate(model, "abc cab hag", "bad abc cab fed hag").notes == ()

@@ -71,6 +71,10 @@ def from_objects(X: Any, y: Any = None) -> Examples:
     values = _listed("X", X)
     if not values:
         raise InputError("X has no sequences")
+    if not hasattr(values[0], "__len__") and is_missing(values[0]):
+        raise InputError(
+            f"X[0] is {values[0]}, expected a text, or the steps of a sequence: leave it out, or fill it in"
+        )
     kind = _kind(next((value for value in values if not hasattr(value, "__len__") or len(value)), values[0]))
     if kind == "series":
         names = column_names(values[0])

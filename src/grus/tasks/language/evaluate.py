@@ -37,7 +37,7 @@ def evaluate(model: Model, text: Any, train: Any = None, *, session: Session | N
     text: a str, a pathlib.Path of a file, or a list of these. The state begins at zero, as for a new text. The columns:
     bits per character (the whole text's bits over its characters, whatever the tokens are), bits per token, the
     perplexity 2^(bits per token), characters and tokens. With ``train``, the text the model was trained on, rows for a
-    character n-gram model and for xz, both of which read that text first.
+    character n-gram model and for xz, both of which read that text first; a note where the text is a part of it.
 
     A character the model has never seen costs the bits of token 0, and those of one of Unicode's other characters
     without preference: so the bits are those of a code that can be decoded. Raises InputError for a model of another
@@ -70,6 +70,8 @@ def evaluate(model: Model, text: Any, train: Any = None, *, session: Session | N
     if train is not None:
         empty = dict.fromkeys(list(row)[2:]) | {"characters": size}
         read = written(_corpus(task, train)), written(corpus)
+        if read[1] in read[0]:
+            notes.append("the text stands in the training text, so all figures flatter: evaluate on what is not in it")
         rows += [{"model": name, "bits/character": value} | empty for name, value in _baselines(*read)]
     return Report(tuple(rows), tuple(notes))
 
