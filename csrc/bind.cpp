@@ -429,11 +429,15 @@ NB_MODULE(_native, m) {
     m.def("threads", &grus::threads);
     m.def("set_threads", &grus::set_threads, "count"_a);
     m.def("quota", &grus::quota, "root"_a);
-    m.def("allow", [](nb::callable threads) { allowed = threads.release().ptr(); }, "threads"_a);
+    m.def(
+        "allow", [](nb::callable threads) { allowed = threads.release().ptr(); }, "threads"_a,
+        nb::sig("def allow(threads: Callable[[], int]) -> None"));
     nb::class_<Allowed>(m, "Allowed")
         .def(nb::init<>())
         .def("__enter__", &Allowed::enter, nb::rv_policy::reference)
-        .def("__exit__", [](Allowed &it, nb::args) { it.limit.reset(); });
+        .def(
+            "__exit__", [](Allowed &it, nb::args) { it.limit.reset(); },
+            nb::sig("def __exit__(self, *_: object) -> None"));
 
     nb::class_<grus::Gates>(m, "Gates")
         .def_prop_ro("first_step", [](const grus::Gates &gates) { return gates.from; })

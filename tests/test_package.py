@@ -87,7 +87,9 @@ def test_stub_of_the_extension_says_what_it_takes() -> None:
     for name, body in classes.items():
         methods = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
         members = vars(getattr(_native, name))
-        assert methods.keys() == {m for m in members if not m.startswith("_") or m == "__call__"}
+        assert methods.keys() == {
+            m for m in members if not m.startswith("_") or m in ("__call__", "__enter__", "__exit__")
+        }
         for method, node in methods.items():
             if not node.decorator_list:
                 assert written(node) == compiled(members[method])

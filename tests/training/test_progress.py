@@ -7,6 +7,7 @@ import io
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import termios
@@ -120,7 +121,10 @@ def test_a_narrow_terminal_keeps_the_step_and_the_time_left(columns: int, expect
         for _ in range(100):
             reporter.update(0.25, 0.5)
         reporter.bar.refresh()
-        last = os.read(screen, 1 << 16).decode().rstrip("\r").split("\r")[-1]
+        text = b""
+        while select.select([screen], [], [], 0.2)[0]:  # a read may give a part
+            text += os.read(screen, 1 << 16)
+        last = text.decode().rstrip("\r").split("\r")[-1]
     os.close(screen)
     assert re.fullmatch(expected, last.rstrip()), last
     assert len(last) <= columns
