@@ -7,6 +7,7 @@
 #include "activations.inl"
 #include "shards.inl"
 #include "panels.inl"
+#include "given.inl"
 #include "cell.inl"
 #include "states.inl"
 #include "dense.inl"
@@ -26,4 +27,15 @@
 #include "backward/walk.inl"
 
 #define GRUS_TABLE(name) \
-    {name, V, ROWS, float32::pack, forward<float32>, backward<float32>, dense, normalise, normalise_back, activation}
+    {name,               \
+     V,                  \
+     ROWS,               \
+     float32::pack,      \
+     forward<float32>,   \
+     backward<float32>,  \
+     forward<as_given>,  \
+     backward<as_given>, \
+     dense,              \
+     normalise,          \
+     normalise_back,     \
+     activation}

@@ -46,9 +46,12 @@ struct gru_weights {
 //   Wt   [ceil(I/V)][3HP][V]   k = n, r, z
 //   Ut   [HP/V][3HP][V]        k = r, z, n                    reset_after
 //   Ut   [HP/V][2HP][V], Ut_n [HP/V][HP][V]                   reset before: r, z and n apart
+// Or as they are given, where few steps are not worth a copy: then W and U are [3H, I] and [3H, H] as above, U_n is
+// U + 2 H H where the reset comes before, and Wt, Ut and Ut_n are W, U and U_n. Bias and gain are packed all the same.
 struct gru_packed {
     int64_t I, H, HP;
     int reset_after;
+    bool given;
     float *W, *U, *U_n, *bias;  // the first of each memory aligned to 64 bytes
     float *Wt, *Ut, *Ut_n;      // null where only the forward pass is packed
     float *gain;                // [HP/V][3][V], or null: no normalisation; else W and Wt are null
@@ -132,6 +135,8 @@ struct gru_forward : gru_forward_call {
     float *states;          // [2][rows, HP] of each shard: the state with restarts, and that times `drop`
     float *reset, *update;  // [B, HP] each, shared: r h and z where the reset comes before
     float *raw;             // [B][3][HP], shared: products to be normalised
+    int64_t turned_size;
+    float *turned;  // of each worker: weights as given, turned into panels for the rows that pass
 };
 
 struct gru_backward : gru_backward_call {
@@ -146,6 +151,8 @@ struct gru_backward : gru_backward_call {
     int32_t *places;     // [chunk B][2], shared: their steps and places
     float *operand_x, *operand_h, *operand_rh;  // [tiles][chunk B][V] each, shared: the right sides of the gradients by
                                                 // the weights; operand_rh is operand_h where the reset comes after
+    int64_t turned_size;
+    float *turned;  // as in the forward pass
 };
 
 // y = x Aᵀ + b: x [rows, K] with stride x_r, y [rows, O] with stride y_r, panels [ceil(O/V)][K][V], bias
@@ -180,6 +187,8 @@ struct gru_kernels {
                  int64_t src_k);
     void (*forward)(const gru_packed *, const gru_forward *, gru_worker *);
     void (*backward)(const gru_packed *, const gru_backward *, gru_worker *);
+    void (*forward_given)(const gru_packed *, const gru_forward *, gru_worker *);  // of weights as they are given
+    void (*backward_given)(const gru_packed *, const gru_backward *, gru_worker *);
     void (*dense)(const gru_dense *, gru_worker *);
     void (*normalise)(const gru_normalise *, gru_worker *);
     void (*normalise_back)(const gru_normalise *, gru_worker *);

@@ -20,38 +20,43 @@ void each_array(const gru_weights &w, F f) {
 
 }  // namespace
 
-Layer::Layer(const gru_weights &given, const gru_kernels *table, bool training, bool keep) : compiled(table) {
-    int64_t I = given.I, H = given.H, V = table->width, panels = tiles(H, V), HP = panels * V;
-    packed.I = I, packed.H = H, packed.HP = HP, packed.reset_after = given.reset_after;
+// Sizes, and what is packed whatever the format: biases, gain, zeros.
+void Layer::place_biases(const gru_weights &given) {
+    int64_t I = given.I, H = given.H, V = compiled->width, HP = tiles(H, V) * V;
     bool after = given.reset_after, projected = given.gain_hh;
+    packed.I = I, packed.H = H, packed.HP = HP, packed.reset_after = after;
     auto forward = [&](auto each) {
-        if (!projected) each(packed.W, 3 * HP * I);
-        each(packed.U, (after ? 3 : 2) * HP * H);
-        if (!after) each(packed.U_n, HP * H);
+        if (!packed.given && !projected) each(packed.W, 3 * HP * I);
+        if (!packed.given) each(packed.U, (after ? 3 : 2) * HP * H);
+        if (!packed.given && !after) each(packed.U_n, HP * H);
         each(packed.bias, 4 * HP);
         each(zeros, HP);
-        if (given.gain_hh) each(packed.gain, 3 * HP);
-    };
-    auto backward = [&](auto each) {
-        if (!projected) each(packed.Wt, tiles(I, V) * V * 3 * HP);
-        each(packed.Ut, (after ? 3 : 2) * HP * HP);
-        if (!after) each(packed.Ut_n, HP * HP);
+        if (projected) each(packed.gain, 3 * HP);
     };
     place(forward, (memory = allocate(floats_of(forward))).get());
-    if (training) place(backward, (back = allocate(floats_of(backward))).get());
     std::fill_n(zeros, HP, 0.0f);
-    if (given.gain_hh) table->pack(packed.gain, given.gain_hh, H, 1, 3, H, 1, 1);
+    std::fill_n(packed.bias, 4 * HP, 0.0f);
+    if (projected) compiled->pack(packed.gain, given.gain_hh, H, 1, 3, H, 1, 1);
+    // of gate `from` to place `to`
+    auto add = [&](const float *bias, int from, int to) {
+        for (int64_t unit = 0; bias && unit < H; unit += V)
+            for (int64_t lane = 0; lane < std::min(V, H - unit); lane++)
+                packed.bias[unit * 4 + to * V + lane] += bias[from * H + unit + lane];
+    };
+    for (int gate = 0; gate < 3; gate++) add(given.bias_ih, gate, gate);
+    for (int gate = 0; gate < 3; gate++) add(given.bias_hh, gate, gate == 2 && after ? 3 : gate);
+}
+
+Layer::Layer(const gru_weights &given, const gru_kernels *table, bool training, bool keep) : compiled(table) {
+    place_biases(given);
+    int64_t I = packed.I, H = packed.H, HP = packed.HP, V = table->width;
+    auto backward = [&](auto each) {
+        if (!given.gain_hh) each(packed.Wt, tiles(I, V) * V * 3 * HP);
+        each(packed.Ut, (packed.reset_after ? 3 : 2) * HP * HP);
+        if (!packed.reset_after) each(packed.Ut_n, HP * HP);
+    };
+    if (training) place(backward, (back = allocate(floats_of(backward))).get());
     pack_panels(table, packed, given);
-    for (int64_t j = 0; j < panels; j++)
-        for (int64_t lane = 0; lane < V; lane++) {
-            int64_t unit = j * V + lane;
-            float *to = packed.bias + j * 4 * V + lane;
-            auto at = [&](const float *bias, int gate) { return bias && unit < H ? bias[gate * H + unit] : 0.0f; };
-            to[0] = at(given.bias_ih, 0) + at(given.bias_hh, 0);
-            to[V] = at(given.bias_ih, 1) + at(given.bias_hh, 1);
-            to[2 * V] = at(given.bias_ih, 2) + (given.reset_after ? 0.0f : at(given.bias_hh, 2));
-            to[3 * V] = at(given.bias_hh, 2);
-        }
     if (keep) {
         kept = allocate(3 * H * (I + H + 3));
         float *to = kept.get();
@@ -63,6 +68,17 @@ Layer::Layer(const gru_weights &given, const gru_kernels *table, bool training, 
             to += floats;
         });
     }
+}
+
+Layer Layer::as_given(const gru_weights &given, const gru_kernels *table) {
+    Layer layer(table);
+    layer.packed.given = true;
+    layer.place_biases(given);
+    gru_packed &to = layer.packed;  // which only reads them
+    to.W = to.Wt = const_cast<float *>(given.weight_ih);
+    to.U = to.Ut = const_cast<float *>(given.weight_hh);
+    to.U_n = to.Ut_n = to.U + 2 * to.H * to.H;
+    return layer;
 }
 
 bool Layer::holds(const gru_weights &given) const {

@@ -22,10 +22,16 @@ class Layer {
     Buffer memory, back, kept;
     float *zeros;
 
+    explicit Layer(const gru_kernels *table) : compiled(table) {}
+    void place_biases(const gru_weights &weights);
+
   public:
     // Copies the weights into panels for the forward pass, and for the backward pass too where `training`. With `keep`
     // they are kept as given too, for `holds`.
     Layer(const gru_weights &weights, const gru_kernels *table, bool training, bool keep = false);
+
+    // Of W and U where they are, [3H, I] and [3H, H] contiguous: they must stay as long as the layer. For both passes.
+    static Layer as_given(const gru_weights &weights, const gru_kernels *table);
 
     // Whether these are, bit for bit, the weights that were kept.
     bool holds(const gru_weights &weights) const;
@@ -33,7 +39,7 @@ class Layer {
     int64_t input_size() const { return packed.I; }
     int64_t hidden_size() const { return packed.H; }
     int64_t padded_size() const { return packed.HP; }
-    bool training() const { return back != nullptr; }
+    bool training() const { return packed.given || back != nullptr; }
     const char *isa() const { return compiled->name; }
     const gru_kernels *table() const { return compiled; }
     const gru_packed &weights() const { return packed; }

@@ -26,6 +26,11 @@ static inline int64_t slots_row(const gru_packed &w, int64_t V) {
     return normalises(w) ? SCALES * w.HP + V : PLAIN_SLOTS * w.HP;
 }
 
+// Floats of weights as given that a worker turns into panels at a time, K terms a sum, for more rows than one tile's.
+static inline int64_t turned_size(const gru_packed &w, int64_t V, bool several, int64_t K) {
+    return w.given && several ? 3 * V * (K > w.I ? K : w.I) : 0;
+}
+
 template <class Each>
 static inline void each_scratch(gru_ends &ends, const gru_sequence &q, bool early, Each each) {
     each(ends.order, early ? q.B : 0);
@@ -44,6 +49,7 @@ static inline void each_scratch(gru_forward &f, const gru_packed &w, int64_t, in
     each(f.reset, w.reset_after ? 0 : states);
     each(f.update, w.reset_after ? 0 : states);
     each(f.raw, normalises(w) ? 3 * states : 0);
+    each(f.turned, f.turned_size * shards);
 }
 
 // Floats of x in a row of the operands.
@@ -52,7 +58,7 @@ static inline int64_t operand_x_row(const gru_packed &w, int64_t V) {
 }
 
 template <class Each>
-static inline void each_scratch(gru_backward &f, const gru_packed &w, int64_t V, int, bool early, Each each) {
+static inline void each_scratch(gru_backward &f, const gru_packed &w, int64_t V, int shards, bool early, Each each) {
     int64_t rows = f.chunk * f.B;
     each_scratch(f.ends, f, early, each);
     each(f.inputs, early ? rows * w.I : 0);
@@ -64,6 +70,7 @@ static inline void each_scratch(gru_backward &f, const gru_packed &w, int64_t V,
     each(f.carry, f.B * w.HP);
     each(f.past, rows * copied(w, f.more));
     each(f.seen, rows * dropped(w, f.more));
+    each(f.turned, f.turned_size * shards);
 }
 
 #endif

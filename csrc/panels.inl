@@ -89,13 +89,15 @@ GRUS_INLINE void side_by_side(int64_t j, int64_t end, bool back, F f) {
 }
 
 // f(R, P, row, j) for tiles that cover rows 0 to rows - 1 and panels j0 to j1 - 1 of N gates. A panel stays in cache
-// while the rows pass.
-template <int N, class F>
-GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back = false) {
+// while the rows pass; passing(P, j, true) comes before they do, passing(P, j, false) behind them.
+template <int N, class F, class Passing>
+GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back, Passing passing) {
     int64_t full = rows - rows % ROWS;
     if (full)
         side_by_side<most_panels(ROWS, N)>(j0, j1, back, [&](auto P, int64_t j) {
+            if (full > ROWS) passing(P, j, true);
             for (int64_t row = 0; row < full; row += ROWS) f(constant<ROWS>{}, P, row, j);
+            if (full > ROWS) passing(P, j, false);
         });
     auto rest = [&](auto R) {
         side_by_side<most_panels(R.value, N)>(j0, j1, back, [&](auto P, int64_t j) { f(R, P, full, j); });
@@ -130,6 +132,7 @@ template <class Weight, int N>
 struct panels {
     const typename Weight::element *data;
     int64_t K;
+    static constexpr int gates = N;
 
     GRUS_INLINE const typename Weight::element *tile(int64_t j) const {
         return data + j * Weight::template panel<N>(K);
@@ -144,7 +147,7 @@ struct panels {
 
     template <class F>
     GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back = false) const {
-        ::cover<N>(rows, j0, j1, f, back);
+        ::cover<N>(rows, j0, j1, f, back, [](auto, int64_t, bool) {});
     }
 };
 
@@ -154,12 +157,15 @@ GRUS_INLINE void clear(vec (&sums)[R][S]) {
         for (int g = 0; g < S; g++) sums[r][g] = splat(0.0f);
 }
 
-// The packed weights of a layer by name (gru_packed).
-template <class Weight>
-struct packed {
-    const gru_packed *all;
+struct as_given;  // the weights as they are given, [3H, K]: given.inl
+struct turned;    // what of them a worker has turned into panels
 
-    GRUS_INLINE const gru_packed *operator->() const { return all; }
+// The weights of a layer by name (gru_packed).
+template <class Weight>
+struct arrays {
+    const gru_packed *all;
+    turned *held;  // not used here
+
     GRUS_INLINE panels<Weight, 3> W() const { return {all->W, all->I}; }
     GRUS_INLINE panels<Weight, 3> U() const { return {all->U, all->H}; }     // reset after
     GRUS_INLINE panels<Weight, 2> U_rz() const { return {all->U, all->H}; }  // reset before
@@ -169,6 +175,14 @@ struct packed {
     GRUS_INLINE panels<Weight, 1> Ut() const { return {all->Ut, 3 * all->HP}; }     // reset after
     GRUS_INLINE panels<Weight, 1> Ut_rz() const { return {all->Ut, 2 * all->HP}; }  // reset before
     GRUS_INLINE panels<Weight, 1> Ut_n() const { return {all->Ut_n, all->HP}; }
+};
+
+// The same with what is packed whatever the format.
+template <class Weight>
+struct packed : arrays<Weight> {
+    using arrays<Weight>::all;
+
+    GRUS_INLINE const gru_packed *operator->() const { return all; }
 
     // b_i + b_h of gate g, counted over panels from j on; of n with b_hn only where the reset comes before
     GRUS_INLINE vec bias(int64_t j, int g) const { return load(all->bias + ((j + g / 3) * 4 + g % 3) * V); }
@@ -179,7 +193,7 @@ struct packed {
     GRUS_INLINE void project(vec (&sums)[R][S], int64_t j, const float *x, int64_t x_row) const {
         for (int r = 0; r < R; r++)
             for (int g = 0; g < S; g++) sums[r][g] = bias(j, g);
-        W().dot(sums, j, x, x_row);
+        this->W().dot(sums, j, x, x_row);
     }
 };
 

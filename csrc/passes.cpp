@@ -25,6 +25,7 @@ void plan(gru_forward &f, const Layer &layer, bool units, int shards) {
     f.projected_size = f.chunk * step;
     f.inputs_size = f.chunk * rows * layer.weights().I;
     f.states_size = rows * (copied(layer.weights(), f.more) + dropped(layer.weights(), f.more));
+    f.turned_size = turned_size(layer.weights(), V, f.T * f.B > layer.table()->tile, layer.hidden_size());
 }
 
 void plan(gru_backward &f, const Layer &layer, bool, int) {
@@ -35,6 +36,7 @@ void plan(gru_backward &f, const Layer &layer, bool, int) {
     int64_t least = normalises(w) ? NORMALISED_ROWS : BACKWARD_ROWS;
     int64_t steps = std::max(BACKWARD_FLOATS / (row * f.B), least / f.B);
     f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
+    f.turned_size = turned_size(w, V, f.T * f.B > layer.table()->tile, 3 * w.HP);
 }
 
 bool ends_early(const gru_sequence &q) {
@@ -121,8 +123,12 @@ struct Work {
 int64_t least_step(const gru_forward_call &) { return STEP_FLOPS; }
 int64_t least_step(const gru_backward_call &) { return STEP_BACK_FLOPS; }
 
-void compute(const Work<gru_forward> &work, gru_worker *me) { work.table->forward(&work.weights, &work.task, me); }
-void compute(const Work<gru_backward> &work, gru_worker *me) { work.table->backward(&work.weights, &work.task, me); }
+void compute(const Work<gru_forward> &work, gru_worker *me) {
+    (work.weights.given ? work.table->forward_given : work.table->forward)(&work.weights, &work.task, me);
+}
+void compute(const Work<gru_backward> &work, gru_worker *me) {
+    (work.weights.given ? work.table->backward_given : work.table->backward)(&work.weights, &work.task, me);
+}
 
 // Whether each of a pass' workers walks through the rows of one shard. Else there are more shards, and who is done
 // takes the next; or the way back shares out the rows of every chunk anew.

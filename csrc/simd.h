@@ -148,6 +148,54 @@ GRUS_INLINE void transpose(vec (&rows)[V]) {
     }
 }
 
+// t[i] lane r = from[r * row + i]: V rows of V floats, turned. Four floats of four rows make four vectors; where a
+// vector has more lanes of four, other rows are loaded beside the first four.
+GRUS_INLINE void load_turned(vec (&t)[V], const float *from, int64_t row) {
+#if defined(GRUS_AVX512)
+#pragma GCC unroll 4
+    for (int q = 0; q < V; q += 4) {
+        vec x[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const float *p = from + i * row + q;
+            vec a = _mm512_castps128_ps512(_mm_loadu_ps(p));
+            a = _mm512_insertf32x4(a, _mm_loadu_ps(p + 4 * row), 1);
+            a = _mm512_insertf32x4(a, _mm_loadu_ps(p + 8 * row), 2);
+            x[i] = _mm512_insertf32x4(a, _mm_loadu_ps(p + 12 * row), 3);
+        }
+        __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(x[0], x[1])),
+                low1 = _mm512_castps_pd(_mm512_unpacklo_ps(x[2], x[3]));
+        __m512d high0 = _mm512_castps_pd(_mm512_unpackhi_ps(x[0], x[1])),
+                high1 = _mm512_castps_pd(_mm512_unpackhi_ps(x[2], x[3]));
+        t[q] = _mm512_castpd_ps(_mm512_unpacklo_pd(low0, low1));
+        t[q + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low0, low1));
+        t[q + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high0, high1));
+        t[q + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high0, high1));
+    }
+#elif defined(GRUS_AVX2)
+#pragma GCC unroll 2
+    for (int q = 0; q < V; q += 4) {
+        vec x[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const float *p = from + i * row + q;
+            x[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * row), 1);
+        }
+        __m256d low0 = _mm256_castps_pd(_mm256_unpacklo_ps(x[0], x[1])),
+                low1 = _mm256_castps_pd(_mm256_unpacklo_ps(x[2], x[3]));
+        __m256d high0 = _mm256_castps_pd(_mm256_unpackhi_ps(x[0], x[1])),
+                high1 = _mm256_castps_pd(_mm256_unpackhi_ps(x[2], x[3]));
+        t[q] = _mm256_castpd_ps(_mm256_unpacklo_pd(low0, low1));
+        t[q + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low0, low1));
+        t[q + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high0, high1));
+        t[q + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high0, high1));
+    }
+#else
+    for (int i = 0; i < V; i++) t[i] = load(from + i * row);
+    transpose(t);
+#endif
+}
+
 }  // namespace
 
 #endif

@@ -40,8 +40,8 @@ void gate_gradients(const chunk<Weight> &c, const part &mine, int64_t s) {
 }
 
 // carry += the gradients of step s from slot `first` on, times the panels
-template <class Weight>
-void carry_back(const chunk<Weight> &c, const part &mine, int64_t s, int first, panels<Weight, 1> Ut) {
+template <class Weight, class Panels>
+void carry_back(const chunk<Weight> &c, const part &mine, int64_t s, int first, Panels Ut) {
     const gru_backward *f = c.f;
     int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *a = c.at(s, mine.b0, 0).slot(first), *drop = f->more.drop;

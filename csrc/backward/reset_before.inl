@@ -56,7 +56,7 @@ void reset_back(const chunk<Weight> &c, const part &mine, int64_t s, int candida
     const gru_backward *f = c.f;
     int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *dn = c.at(s, mine.b0, 0).slot(candidate);
-    panels<Weight, 1> Ut_n = c.w.Ut_n();
+    auto Ut_n = c.w.Ut_n();
     Ut_n.cover(c.rows(s, mine), mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         vec sums[R.value][P.value];
         clear(sums);

@@ -71,7 +71,8 @@ void walk_backward(packed<Weight> w, const gru_backward *f, gru_worker *me) {
 
 template <class Weight>
 void backward(const gru_packed *given, const gru_backward *f, gru_worker *me) {
-    packed<Weight> w{given};
+    turned held = {f->turned + me->index * f->turned_size};
+    packed<Weight> w{given, &held};
     if (normalises(*given))
         (given->reset_after ? walk_backward<Weight, back_normalised_after>
                             : walk_backward<Weight, back_normalised_before>)(w, f, me);

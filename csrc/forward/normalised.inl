@@ -4,9 +4,10 @@
 namespace {
 
 // to[row][g][unit] = U a, for N gates; to_row floats from row to row
-template <class Weight, int N>
-void raw_products(panels<Weight, N> U, const part &mine, int64_t HP, int64_t rows, const float *a, int64_t a_row,
-                  float *to, int64_t to_row) {
+template <class Panels>
+void raw_products(Panels U, const part &mine, int64_t HP, int64_t rows, const float *a, int64_t a_row, float *to,
+                  int64_t to_row) {
+    constexpr int N = Panels::gates;
     U.cover(rows, mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
         vec sums[R.value][P.value * N];
         clear(sums);

@@ -45,7 +45,8 @@ void walk_forward(packed<Weight> w, const gru_forward *f, gru_worker *me) {
 
 template <class Weight>
 void forward(const gru_packed *given, const gru_forward *f, gru_worker *me) {
-    packed<Weight> w{given};
+    turned held = {f->turned + me->index * f->turned_size};
+    packed<Weight> w{given, &held};
     if (normalises(*given))
         (given->reset_after ? walk_forward<Weight, normalised_products<true>>
                             : walk_forward<Weight, normalised_products<false>>)(w, f, me);

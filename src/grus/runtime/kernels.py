@@ -186,6 +186,20 @@ class Layer:
         )
         return layer
 
+    @classmethod
+    def given(
+        cls, input_size: int, hidden_size: int, addresses: tuple[int, int, int, int, int], reset_after: bool
+    ) -> Layer:
+        """As :meth:`at`, of the weights where they are: nothing is copied, and they must stay as long as the layer.
+
+        A step costs up to twice that of packed weights, the bits are the same: for calls of few steps.
+        """
+        layer = cls.__new__(cls)
+        layer.input_size, layer.hidden_size, layer.reset_after = input_size, hidden_size, reset_after
+        layer.isa = default_isa()
+        layer._native = _native.make_layer_as_given(input_size, hidden_size, *addresses, reset_after, layer.isa)
+        return layer
+
     @property
     def training(self) -> bool:
         """Whether it is packed for the backward pass too."""

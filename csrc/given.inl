@@ -1,0 +1,192 @@
+// Weights as they are given, [gates][H][K] in rows, for calls of few steps: nothing is copied, so nothing can be out of
+// date. Forward, V rows at a time are turned in registers on their way to the multiplier; on the way back they are read
+// along their rows. The sums are those of packed weights, term by term.
+
+#define GRUS_APART \
+    __attribute__((noinline))  // one function for all that call it: what it does takes far longer than a call
+
+namespace {
+
+// What a worker has turned while more rows than one tile's pass: panels side by side from j on, [K][S][V].
+struct turned {
+    float *memory;
+    const float *of = nullptr;  // the weights they are of; null for none
+    int64_t j = 0;
+
+    template <int S>
+    struct reader {
+        const float *at;
+        GRUS_INLINE vec load(int g) const { return ::load(at + g * V); }
+        GRUS_INLINE void next() { at += S * V; }
+    };
+
+    // sums += a times them, where they are these
+    template <int R, int S>
+    GRUS_INLINE bool dot(vec (&sums)[R][S], const float *weights, int64_t panel, const float *a, int64_t a_r,
+                         int64_t K) const {
+        if (of != weights || j != panel) return false;
+        ::dot(sums, a, a_r, 1, reader<S>{memory}, K);
+        return true;
+    }
+
+    // f(P, j, begins) of `cover`: fill(P, j) before the rows pass
+    template <class Fill>
+    GRUS_INLINE auto passing(const float *weights, Fill fill) {
+        return [this, weights, fill](auto P, int64_t panel, bool begins) {
+            if (begins) fill(P, panel);
+            of = begins ? weights : nullptr;
+            j = panel;
+        };
+    }
+};
+
+// Forward: panels of N gates.
+template <int N>
+struct rows_of {
+    const float *data;
+    int64_t K, H;
+    turned *held;
+    static constexpr int gates = N;
+
+    // t[i], i < n: column k + i of gate g of panel j
+    GRUS_INLINE void columns(vec (&t)[V], int64_t j, int g, int64_t k, int64_t n) const {
+        const float *from = data + (g * H + j * V) * K + k;
+        int64_t lanes = H - j * V;
+        if (lanes >= V && n >= V) return load_turned(t, from, K);
+        for (int64_t i = 0; i < V; i++) t[i] = i < lanes ? load_some(from + i * K, n) : splat(0.0f);
+        transpose(t);
+    }
+
+    // sums[r * apart] += Σ_k a[r a_r + k] times gate g of panel j
+    template <int R>
+    GRUS_APART void dot_one(vec *sums, int64_t apart, int64_t j, int g, const float *a, int64_t a_r) const {
+        for (int64_t k0 = 0; k0 < K; k0 += BLOCK) {
+            int64_t end = least(k0 + BLOCK, K);
+            vec chain[R];
+            for (int r = 0; r < R; r++) chain[r] = splat(0.0f);
+            for (int64_t k = k0; k < end; k += V) {
+                vec t[V];
+                columns(t, j, g, k, end - k);
+                if (end - k >= V) {
+#pragma GCC unroll 16
+                    for (int i = 0; i < V; i++)
+#pragma GCC unroll 8
+                        for (int r = 0; r < R; r++) chain[r] = fma(splat(a[r * a_r + k + i]), t[i], chain[r]);
+                } else {
+                    for (int64_t i = 0; i < end - k; i++)
+                        for (int r = 0; r < R; r++) chain[r] = fma(splat(a[r * a_r + k + i]), t[i], chain[r]);
+                }
+            }
+            for (int r = 0; r < R; r++) sums[r * apart] = add(sums[r * apart], chain[r]);
+        }
+    }
+
+    // as panels::dot
+    template <int R, int S>
+    GRUS_INLINE void dot(vec (&sums)[R][S], int64_t j, const float *a, int64_t a_r) const {
+        if (held->dot(sums, data, j, a, a_r, K)) return;
+        for (int g = 0; g < S; g++) dot_one<R>(&sums[0][g], S, j + g / N, g % N, a, a_r);
+    }
+
+    template <class F>
+    GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back = false) const {
+        ::cover<N>(rows, j0, j1, f, back, held->passing(data, [this](auto P, int64_t j) {
+            constexpr int S = P.value * N;
+            for (int g = 0; g < S; g++)
+                for (int64_t k = 0; k < K; k += V) {
+                    vec t[V];
+                    columns(t, j + g / N, g % N, k, K - k);
+                    for (int64_t i = 0; i < least(V, K - k); i++) store(held->memory + ((k + i) * S + g) * V, t[i]);
+                }
+        }));
+    }
+};
+
+// The way back: panels of `columns` lanes, each a chain over the units of `count` gates from `first` on (r, z, n and r
+// again), HP of each, as the gradients lie.
+struct columns_of {
+    const float *data;
+    int64_t columns, H, HP;
+    int count, first;
+    turned *held;
+
+    // f(k, weights, units): runs of k from k0 to end - 1 whose weights are there
+    template <class F>
+    GRUS_INLINE void runs(int64_t k0, int64_t end, F f) const {
+        for (int64_t k = k0; k < end;) {
+            int64_t gate = k / HP, unit = k % HP, units = least((unit < H ? H : HP) - unit, end - k);
+            if (unit < H) f(k, data + ((gate + first) % 3 * H + unit) * columns, units);
+            k += units;
+        }
+    }
+
+    template <int R, int S, class Load>
+    GRUS_APART void dot_by(vec (&sums)[R][S], const float *a, int64_t a_r, Load load) const {
+        int64_t K = count * HP;
+        for (int64_t k0 = 0; k0 < K; k0 += BLOCK) {
+            vec chain[R][S];
+            clear(chain);
+            asm("" : "+m"(sums));  // as in ::dot
+            runs(k0, least(k0 + BLOCK, K), [&](int64_t k, const float *w, int64_t units) {
+                for (int64_t i = 0; i < units; i++, w += columns) {
+                    vec weights[S];
+#pragma GCC unroll 24
+                    for (int g = 0; g < S; g++) weights[g] = load(w, g);
+#pragma GCC unroll 8
+                    for (int r = 0; r < R; r++) {
+                        vec x = splat(a[r * a_r + k + i]);
+#pragma GCC unroll 24
+                        for (int g = 0; g < S; g++) chain[r][g] = fma(x, weights[g], chain[r][g]);
+                    }
+                }
+            });
+#pragma GCC unroll 8
+            for (int r = 0; r < R; r++)
+#pragma GCC unroll 24
+                for (int g = 0; g < S; g++) sums[r][g] = add(sums[r][g], chain[r][g]);
+        }
+    }
+
+    // as panels::dot; lanes past the last column become zeros
+    template <int R, int S>
+    GRUS_INLINE void dot(vec (&sums)[R][S], int64_t j, const float *a, int64_t a_r) const {
+        if (held->dot(sums, data, j, a, a_r, count * HP)) return;
+        int64_t lanes = columns - j * V;
+        if (lanes >= S * V)
+            dot_by(sums, a, a_r, [=](const float *w, int g) { return load(w + (j + g) * V); });
+        else
+            dot_by(sums, a, a_r, [=](const float *w, int g) { return load_some(w + (j + g) * V, lanes - g * V); });
+    }
+
+    template <class F>
+    GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f) const {
+        ::cover<1>(rows, j0, j1, f, false, held->passing(data, [this](auto P, int64_t j) {
+            for (int64_t k = 0; k < count * HP; k += HP)
+                for (int64_t to = k + H; to < k + HP; to++)
+                    for (int g = 0; g < P.value; g++) store(held->memory + (to * P.value + g) * V, splat(0.0f));
+            runs(0, count * HP, [&](int64_t k, const float *w, int64_t units) {
+                for (int64_t i = 0; i < units; i++, w += columns)
+                    for (int g = 0; g < P.value; g++)
+                        store(held->memory + ((k + i) * P.value + g) * V,
+                              load_some(w + (j + g) * V, columns - (j + g) * V));
+            });
+        }));
+    }
+};
+
+template <>
+struct arrays<as_given> {
+    const gru_packed *all;
+    turned *held;
+
+    GRUS_INLINE rows_of<3> W() const { return {all->W, all->I, all->H, held}; }
+    GRUS_INLINE rows_of<3> U() const { return {all->U, all->H, all->H, held}; }
+    GRUS_INLINE rows_of<2> U_rz() const { return {all->U, all->H, all->H, held}; }
+    GRUS_INLINE rows_of<1> U_n() const { return {all->U_n, all->H, all->H, held}; }
+    GRUS_INLINE columns_of Wt() const { return {all->Wt, all->I, all->H, all->HP, 3, 2, held}; }
+    GRUS_INLINE columns_of Ut() const { return {all->Ut, all->H, all->H, all->HP, 3, 0, held}; }
+    GRUS_INLINE columns_of Ut_rz() const { return {all->Ut, all->H, all->H, all->HP, 2, 0, held}; }
+    GRUS_INLINE columns_of Ut_n() const { return {all->Ut_n, all->H, all->H, all->HP, 1, 0, held}; }
+};
+
+}  // namespace
