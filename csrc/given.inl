@@ -85,20 +85,21 @@ struct rows_of {
     template <int R, int S>
     GRUS_INLINE void dot(vec (&sums)[R][S], int64_t j, const float *a, int64_t a_r) const {
         if (held->dot(sums, data, j, a, a_r, K)) return;
-        for (int g = 0; g < S; g++) dot_one<R>(&sums[0][g], S, j + g / N, g % N, a, a_r);
+        for (int g = 0; g < S; g++) dot_one<R>(&sums[0][g], S, j, g, a, a_r);  // one panel at a time
     }
 
     template <class F>
     GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back = false) const {
-        ::cover<N>(rows, j0, j1, f, back, held->passing(data, [this](auto P, int64_t j) {
-            constexpr int S = P.value * N;
-            for (int g = 0; g < S; g++)
-                for (int64_t k = 0; k < K; k += V) {
-                    vec t[V];
-                    columns(t, j + g / N, g % N, k, K - k);
-                    for (int64_t i = 0; i < least(V, K - k); i++) store(held->memory + ((k + i) * S + g) * V, t[i]);
-                }
-        }));
+        ::cover<N, 1>(rows, j0, j1, f, back, held->passing(data, [this](auto, int64_t j) { turn(j); }));
+    }
+
+    GRUS_APART void turn(int64_t j) const {
+        for (int g = 0; g < N; g++)
+            for (int64_t k = 0; k < K; k += V) {
+                vec t[V];
+                columns(t, j, g, k, K - k);
+                for (int64_t i = 0; i < least(V, K - k); i++) store(held->memory + ((k + i) * N + g) * V, t[i]);
+            }
     }
 };
 
@@ -147,30 +148,35 @@ struct columns_of {
         }
     }
 
-    // as panels::dot; lanes past the last column become zeros
+    // as panels::dot; the last panel may be a part of one, its other lanes become zeros, and comes alone
     template <int R, int S>
     GRUS_INLINE void dot(vec (&sums)[R][S], int64_t j, const float *a, int64_t a_r) const {
         if (held->dot(sums, data, j, a, a_r, count * HP)) return;
         int64_t lanes = columns - j * V;
-        if (lanes >= S * V)
-            dot_by(sums, a, a_r, [=](const float *w, int g) { return load(w + (j + g) * V); });
-        else
-            dot_by(sums, a, a_r, [=](const float *w, int g) { return load_some(w + (j + g) * V, lanes - g * V); });
+        if constexpr (S == 1)
+            if (lanes < V)
+                return dot_by(sums, a, a_r, [=](const float *w, int) { return load_part(w + j * V, lanes); });
+        dot_by(sums, a, a_r, [=](const float *w, int g) { return load(w + (j + g) * V); });
     }
 
     template <class F>
     GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f) const {
-        ::cover<1>(rows, j0, j1, f, false, held->passing(data, [this](auto P, int64_t j) {
-            for (int64_t k = 0; k < count * HP; k += HP)
-                for (int64_t to = k + H; to < k + HP; to++)
-                    for (int g = 0; g < P.value; g++) store(held->memory + (to * P.value + g) * V, splat(0.0f));
-            runs(0, count * HP, [&](int64_t k, const float *w, int64_t units) {
-                for (int64_t i = 0; i < units; i++, w += columns)
-                    for (int g = 0; g < P.value; g++)
-                        store(held->memory + ((k + i) * P.value + g) * V,
-                              load_some(w + (j + g) * V, columns - (j + g) * V));
-            });
-        }));
+        auto passing = held->passing(data, [this](auto P, int64_t j) { turn(j, P.value); });
+        int64_t whole = least(j1, columns / V);
+        if (whole > j0) ::cover<1>(rows, j0, whole, f, false, passing);
+        if (whole < j1) ::cover<1, 1>(rows, whole > j0 ? whole : j0, j1, f, false, passing);
+    }
+
+    GRUS_APART void turn(int64_t j, int panels) const {
+        float *memory = held->memory;
+        for (int64_t k = 0; k < count * HP; k += HP)
+            for (int64_t to = (k + H) * panels * V; to < (k + HP) * panels * V; to += V)
+                store(memory + to, splat(0.0f));
+        runs(0, count * HP, [&](int64_t k, const float *w, int64_t units) {
+            for (int64_t i = 0; i < units; i++, w += columns)
+                for (int g = 0; g < panels; g++)
+                    store(memory + ((k + i) * panels + g) * V, load_some(w + (j + g) * V, columns - (j + g) * V));
+        });
     }
 };
 

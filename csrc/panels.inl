@@ -72,9 +72,9 @@ GRUS_INLINE void dot(vec (&sums)[R][S], const float *a, int64_t a_r, int64_t a_k
 // How many panels a tile of R rows takes side by side: few rows want many, for independent chains of sums. One row of
 // three gates takes two, no more: reading weights bounds it, and the fewer a tile takes the more of the last ones are
 // still in L1 when the next step begins with them (see forward/reset_after.inl).
-constexpr int most_panels(int R, int N) {
+constexpr int most_panels(int R, int N, int most) {
     int P = R == 1 && N == 3 ? 2 : SUMS / (R * N);
-    return P < 1 ? 1 : P > 8 ? 8 : P;
+    return P < 1 ? 1 : P > most ? most : P;
 }
 
 // f(P, j): panels j to j + P - 1, as many at a time as fit; from the last to the first if `back`
@@ -89,18 +89,19 @@ GRUS_INLINE void side_by_side(int64_t j, int64_t end, bool back, F f) {
 }
 
 // f(R, P, row, j) for tiles that cover rows 0 to rows - 1 and panels j0 to j1 - 1 of N gates. A panel stays in cache
-// while the rows pass; passing(P, j, true) comes before they do, passing(P, j, false) behind them.
-template <int N, class F, class Passing>
+// while the rows pass; passing(P, j, true) comes before they do, passing(P, j, false) behind them. At most `MOST`
+// panels side by side.
+template <int N, int MOST = 8, class F, class Passing>
 GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back, Passing passing) {
     int64_t full = rows - rows % ROWS;
     if (full)
-        side_by_side<most_panels(ROWS, N)>(j0, j1, back, [&](auto P, int64_t j) {
+        side_by_side<most_panels(ROWS, N, MOST)>(j0, j1, back, [&](auto P, int64_t j) {
             if (full > ROWS) passing(P, j, true);
             for (int64_t row = 0; row < full; row += ROWS) f(constant<ROWS>{}, P, row, j);
             if (full > ROWS) passing(P, j, false);
         });
     auto rest = [&](auto R) {
-        side_by_side<most_panels(R.value, N)>(j0, j1, back, [&](auto P, int64_t j) { f(R, P, full, j); });
+        side_by_side<most_panels(R.value, N, MOST)>(j0, j1, back, [&](auto P, int64_t j) { f(R, P, full, j); });
     };
     switch (rows - full) {
         case 1:
