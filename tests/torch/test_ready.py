@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from grus.torch import GRU, recurrence
+from grus.torch.recurrence import packing
 
 OPTIONS = {"num_layers": 2, "bidirectional": True}
 
@@ -44,10 +45,11 @@ def by_reset(layer: GRU) -> None:
     layer.reset_after = False
 
 
+@pytest.mark.parametrize("steps", [1, 4, 9])
 @pytest.mark.parametrize("change", [by_data, by_numpy, by_optimiser, by_state_dict, by_parameter, by_reset])
-def test_a_change_is_seen(change: Callable[[GRU], None]) -> None:
+def test_a_change_is_seen(change: Callable[[GRU], None], steps: int) -> None:
     torch.manual_seed(0)
-    layer, x = GRU(5, 7, **OPTIONS), torch.randn(4, 3, 5)
+    layer, x = GRU(5, 7, **OPTIONS), torch.randn(steps, 3, 5)
     before = output(layer, x)
     assert torch.equal(output(layer, x), before)
     change(layer)
@@ -59,12 +61,18 @@ def test_a_change_is_seen(change: Callable[[GRU], None]) -> None:
 
 
 def test_packed_weights_are_used_again_and_not_copied() -> None:
-    layer, x = GRU(5, 7), torch.randn(4, 3, 5)
+    layer, x = GRU(5, 7), torch.randn(9, 3, 5)
     output(layer, x)
     packed = layer._ready[0][0]
     output(layer, x)
     assert layer._ready[0][0] is packed
     assert copy.deepcopy(layer)._ready == [[]]
+
+
+def test_few_steps_keep_nothing() -> None:
+    layer = GRU(5, 7)
+    output(layer, torch.randn(packing._FEW, 3, 5))
+    assert layer._ready == [[]]
 
 
 def test_a_lazily_negated_input() -> None:
@@ -76,7 +84,7 @@ def test_a_lazily_negated_input() -> None:
 
 def test_weights_that_are_lazily_negated_are_not_taken_for_others() -> None:
     torch.manual_seed(0)
-    x, weights, ready = torch.randn(3, 2, 4), [torch.randn(s) for s in ((15, 4), (15, 5), (15,), (15,))], []
+    x, weights, ready = torch.randn(9, 2, 4), [torch.randn(s) for s in ((15, 4), (15, 5), (15,), (15,))], []
     recurrence.layer(x, None, [recurrence.Weights(*weights)], ready=ready)
     negated = [torch._neg_view(weight) for weight in weights]
     got = recurrence.layer(x, None, [recurrence.Weights(*negated)], ready=ready)[0]

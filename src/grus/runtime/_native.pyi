@@ -78,6 +78,17 @@ def make_layer_at(
     training: bool,
     keep: bool,
 ) -> Layer: ...
+def make_layer_as_given(
+    I: int,
+    H: int,
+    weight_ih: int,
+    weight_hh: int,
+    bias_ih: int,
+    bias_hh: int,
+    gain_hh: int,
+    reset_after: bool,
+    isa: str,
+) -> Layer: ...
 def make_layer(
     weight_ih: _Array,
     weight_hh: _Array,

@@ -144,6 +144,8 @@ class Layer:
     Raises InputError for weights that are not float32 or an instruction set that cannot run here.
     """
 
+    _of: object = None  # whose memory a layer of :meth:`given` reads
+
     def __init__(
         self, weights: GRUWeights, *, isa: str | None = None, training: bool = True, keep: bool = False
     ) -> None:
@@ -188,15 +190,22 @@ class Layer:
 
     @classmethod
     def given(
-        cls, input_size: int, hidden_size: int, addresses: tuple[int, int, int, int, int], reset_after: bool
+        cls,
+        input_size: int,
+        hidden_size: int,
+        addresses: tuple[int, int, int, int, int],
+        reset_after: bool,
+        of: object = None,
     ) -> Layer:
-        """As :meth:`at`, of the weights where they are: nothing is copied, and they must stay as long as the layer.
+        """As :meth:`at`, of the weights where they are: W and U are not copied, and must stay as long as the layer.
 
-        A step costs up to twice that of packed weights, the bits are the same: for calls of few steps.
+        A step costs up to twice that of packed weights, the bits are the same: for calls of few steps. ``of``: what
+        keeps their memory, kept too.
         """
         layer = cls.__new__(cls)
         layer.input_size, layer.hidden_size, layer.reset_after = input_size, hidden_size, reset_after
         layer.isa = default_isa()
+        layer._of = of
         layer._native = _native.make_layer_as_given(input_size, hidden_size, *addresses, reset_after, layer.isa)
         return layer
 

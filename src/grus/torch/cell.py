@@ -19,7 +19,6 @@ from grus.torch.base import (
     compute_dtype,
 )
 from grus.torch.recurrence import Weights, fused, short
-from grus.torch.recurrence.packing import Ready
 
 __all__ = ["GRUCell"]
 
@@ -66,13 +65,12 @@ class GRUCell(Recurrent):
     def _prepare(self) -> None:
         """What a cell has beside its options and parameters."""
         self._shapes = [cell_shapes(self.input_size, self.hidden_size)]
-        self._ready = Ready()
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """See the class: ``input`` is x, ``hx`` is h."""
         if isinstance(input, Tensor) and (hx is None or isinstance(hx, Tensor)):
             weights = [*map(self._parameters.get, Weights._fields)]
-            if (after := short.step(input, hx, weights, self._ready, self)) is not None:
+            if (after := short.step(input, hx, weights, self)) is not None:
                 return after
         if not isinstance(input, Tensor):
             raise TypeError(f"GRUCell: input should be a Tensor, got {type(input).__name__}")
@@ -99,7 +97,7 @@ class GRUCell(Recurrent):
         if self.reset_after and x.numel() and recurrence.route(x, h, cell.weight_hh) == "fused":
             return fused.step(x, h, cell)
         first = None if h is None else h.unsqueeze(0)
-        _, h_n = recurrence.layer(x.unsqueeze(0), first, [cell], reset_after=self.reset_after, ready=self._ready)
+        _, h_n = recurrence.layer(x.unsqueeze(0), first, [cell], reset_after=self.reset_after)
         return cast(h_n, dtype if dtype == torch.float64 else given.dtype).squeeze(0)  # type: ignore[no-any-return]
 
     def _check_sizes(self, x: Tensor, h: Tensor | None) -> None:

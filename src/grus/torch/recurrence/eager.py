@@ -43,13 +43,12 @@ def _together(
     """Those of one x."""
     x, more = directions[0].x, [native.masks(one) for one in directions]
     if training:
-        # step by step, as by a GRUCell, the same weights come again before an optimiser's step
-        packed = packing.packed_in(ready if len(x) == 1 else None, directions, training=True)
+        packed = None if packing.few(len(x)) else packing.pack(directions, training=True)
         rests = [one[REST] for one in directions]
         own = [tensor for one in directions for tensor in one.differentiable[OWN]]
         y, h_n, *gates = _Layer.apply(packed, more, rests, x, h0, *own)  # type: ignore[no-untyped-call]
     else:
-        packed = packing.packed_in(ready, directions)
+        packed = packing.as_given(directions) if packing.few(len(x)) else packing.packed_in(ready, directions)
         if h0 is not None:
             directions = [one._replace(h0=first) for one, first in zip(directions, h0.unbind(), strict=True)]
         y, h_n, rooms = _forward(directions, more, packed)
@@ -67,7 +66,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        packed: list[packing.Packed],
+        packed: list[packing.Packed] | None,  # None: as they are given, to each pass
         more: list[native.Masks | None],
         rests: list[Any],
         x: Tensor,
@@ -75,7 +74,7 @@ class _Layer(torch.autograd.Function):
         *own: Tensor | None,
     ) -> tuple[Tensor, ...]:
         directions = joined(rests, x, h0, own)
-        y, h_n, rooms = _forward(directions, more, packed)
+        y, h_n, rooms = _forward(directions, more, packed or packing.as_given(directions))
         gates = _gates(directions, rooms, h_n)
         ctx.packed, ctx.more, ctx.rests, ctx.rooms = packed, more, rests, rooms
         ctx.save_for_backward(x, h0, y, *own, *gates)  # of the results, that nobody has written into them
@@ -104,7 +103,9 @@ class _Layer(torch.autograd.Function):
             sources = (y, x, h0, *own)
             by_y, *more = pullback.by_autograd(pullback.gates(make), sources, dgates, (True, *wanted))
             dy = by_y if dy is None or by_y is None else dy + by_y
-        found = native.backward(make(x, h0, *own), ctx.more, ctx.packed, ctx.rooms, y, dy, dh_n, wanted)
+        directions = make(x, h0, *own)
+        packed = ctx.packed or packing.as_given(directions)  # where they are now: .data may have become another
+        found = native.backward(directions, ctx.more, packed, ctx.rooms, y, dy, dh_n, wanted)
         if more is not None:
             found = [a if b is None else b if a is None else a + b for a, b in zip(found, more, strict=True)]
         return None, None, None, *found

@@ -204,7 +204,10 @@ def _forward_plain(one: Direction) -> tuple[Tensor, Tensor, Tensor]:
 
 def _forward_by_kernels(one: Direction) -> tuple[Tensor, Tensor, Tensor]:
     (steps, batch, _), keep = one.x.shape, one.keep
-    packed = packing.pack([one]) if keep else packing.packed_by_address(one)
+    if packing.few(steps):
+        packed = packing.as_given([one])
+    else:
+        packed = packing.pack([one]) if keep else packing.packed_by_address(one)
     room = native.room(packed[0], one)
     if room is not None and (one.skip is not None or not one.reset_after):
         room.array()[...] = 0.0  # what the kernels leave out is a result here
@@ -219,7 +222,8 @@ def _forward_by_kernels(one: Direction) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _backward_by_kernels(call: Backward) -> tuple[Tensor, ...]:
-    packed = packing.pack([call.direction], training=True)
+    one = [call.direction]
+    packed = packing.as_given(one) if packing.few(len(one[0].x)) else packing.pack(one, training=True)
     return call.joined([_part_by_kernels(part, packed) for part in call.parts()])
 
 

@@ -1,6 +1,8 @@
-"""Packed weights, kept from call to call where packing takes longer than a step; the budget of the gates that are kept.
+"""Weights for the kernels: as they are given where there are few steps; else packed, and kept from call to call where
+nothing changes them. And the budget of the gates that are kept.
 
-Weights are compared bit by bit, which costs less than a step, for no counter sees what is written through ``.data``.
+Packed weights are compared bit by bit, which costs less than the steps, for no counter sees what is written through
+``.data``.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from torch import Tensor
 from grus.runtime.kernels import Layer as Packed
 from grus.torch.recurrence.types import WEIGHTS, Direction
 
-__all__ = ["Packed", "Ready", "holds", "pack", "packed_by_address", "packed_in", "steps_kept"]
+__all__ = ["Packed", "Ready", "as_given", "few", "holds", "pack", "packed_by_address", "packed_in", "steps_kept"]
 
 _SAVED_FLOATS = 3 << 19  # of gates that a direction keeps for the backward pass, at least: 6 MB
+_FEW = 4  # steps
 _BY_ADDRESS: dict[int, list[Packed]] = {}  # of U; the last used is the last
 _MOST, _MOST_FLOATS = 16, 1 << 20
 
@@ -26,6 +29,22 @@ class Ready(list[Packed]):
 
     def __reduce__(self) -> Any:
         return Ready, ()
+
+
+def few(steps: int) -> bool:
+    """Whether so few steps that weights are read as they are given: to pack them, or to compare them with those that
+    were packed, would take longer. Measured: docs/performance.md.
+    """
+    return steps <= _FEW
+
+
+def as_given(directions: Sequence[Direction]) -> list[Packed]:
+    """The weights where they are, or a copy of what is not contiguous: for one pass, in either direction."""
+    made = []
+    for one in directions:
+        own = [None if w is None else w.detach().resolve_neg().contiguous() for w in _weights(one)]
+        made.append(Packed.given(*_sizes(one), _addresses(own), one.reset_after, own))  # type: ignore[arg-type]
+    return made
 
 
 def pack(directions: Sequence[Direction], *, training: bool = False, keep: bool = False) -> list[Packed]:

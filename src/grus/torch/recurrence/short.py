@@ -1,8 +1,8 @@
 """The short way to the kernels: one layer in one direction, without options, in float32 on the CPU, run eagerly.
 
 At small sizes a step takes less than the code around it, so this does what ``recurrence.layer`` does with as little
-of that as is safe. It gives None where anything is out of the ordinary or ``ready`` does not hold the weights: the
-caller then goes the long way, which packs them, and says what is wrong where something is.
+of that as is safe. It gives None where anything is out of the ordinary, or steps are many and ``ready`` does not hold
+the weights: the caller then goes the long way, which packs them, and says what is wrong where something is.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def infer(
     x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None], ready: list[packing.Packed], layer: Any
 ) -> tuple[Tensor, Tensor] | None:
     """A layer: x [T, B, I], or [B, T, I] with ``layer.batch_first``, to y like it and h_n [1, B, H]; no graph."""
-    if (packed := _held(x, 3, weights, ready, layer)) is None:
+    if (at := _addresses(x, 3, weights, layer)) is None:
         return None
     rows, columns, features = x.shape
     steps, batch = (columns, rows) if layer.batch_first else (rows, columns)
-    hidden, I = packed.hidden_size, packed.input_size  # noqa: E741
+    hidden, I = layer.hidden_size, layer.input_size  # noqa: E741
     if not steps or not batch or features != I:
         return None
     first = (0, 0)
@@ -44,23 +44,28 @@ def infer(
     in_time, in_batch = (1, steps) if layer.batch_first else (batch, 1)
     given, made = (x.data_ptr(), in_time * I, in_batch * I), (y.data_ptr(), in_time * hidden, in_batch * hidden)
     call = kernels.ForwardCall(steps=steps, batch=batch, x=given, h0=first, y=made, h_n=h_n.data_ptr(), reverse=False)
+    if packing.few(steps):
+        packed = packing.Packed.given(I, hidden, at, layer.reset_after)
+    elif len(ready) == 1 and packing.holds(ready[0], I, hidden, layer.reset_after, *at):
+        packed = ready[0]
+    else:
+        return None
     packed.forward_at(call)
     return y, h_n
 
 
-def step(
-    x: Tensor, h: Tensor | None, weights: Sequence[Tensor | None], ready: list[packing.Packed], cell: Any
-) -> Tensor | None:
+def step(x: Tensor, h: Tensor | None, weights: Sequence[Tensor | None], cell: Any) -> Tensor | None:
     """A cell: x [B, I] and h [B, H] to the next state [B, H], differentiable."""
-    if (packed := _held(x, 2, weights, ready, cell)) is None:
+    if (at := _addresses(x, 2, weights, cell)) is None:
         return None
     batch, features = x.shape
-    if not batch or features != packed.input_size:
+    if not batch or features != cell.input_size:
         return None
-    if h is not None and (h.shape != (batch, packed.hidden_size) or not _ordinary(h)):
+    if h is not None and (h.shape != (batch, cell.hidden_size) or not _ordinary(h)):
         return None
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h, *weights)):
-        return _Step.apply(packed, x, h, *weights) if packed.training else None  # type: ignore[no-untyped-call]
+        return _Step.apply(cell.reset_after, x, h, *weights)  # type: ignore[no-any-return,no-untyped-call]
+    packed = packing.Packed.given(features, cell.hidden_size, at, cell.reset_after)
     return _step(packed, x, h, None)
 
 
@@ -76,22 +81,22 @@ def _ordinary(tensor: Tensor) -> bool:
     )
 
 
-def _held(
-    x: Tensor, dims: int, weights: Sequence[Tensor | None], ready: list[packing.Packed], module: Any
-) -> packing.Packed | None:
-    """The packed weights of ``ready``, where they are these, x is ordinary and nobody but us looks on."""
+Addresses = tuple[int, int, int, int, int]
+
+
+def _addresses(x: Tensor, dims: int, weights: Sequence[Tensor | None], module: Any) -> Addresses | None:
+    """Where the weights are, when they and x are ordinary and nobody but us looks on."""
     if (
         torch.compiler.is_compiling()
         or x.dim() != dims
         or not _ordinary(x)
-        or len(ready) != 1
         or forward_ad._current_level >= 0
         or torch._C._is_tracing()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._are_functorch_transforms_active()
     ):
         return None
-    packed, addresses = ready[0], [0, 0, 0, 0]
+    found = [0, 0, 0, 0, 0]
     for index, (weight, shape) in enumerate(zip(weights, module._shapes[0], strict=False)):
         if weight is None:
             if index < 2 or module.bias:  # computed, by a parametrization
@@ -99,9 +104,8 @@ def _held(
             continue
         if weight.shape != shape or not _ordinary(weight):
             return None
-        addresses[index] = weight.data_ptr()
-    sizes = module.input_size, module.hidden_size
-    return packed if packing.holds(packed, *sizes, module.reset_after, *addresses) else None
+        found[index] = weight.data_ptr()
+    return found[0], found[1], found[2], found[3], 0
 
 
 def _step(packed: packing.Packed, x: Tensor, h: Tensor | None, room: kernels.Gates | None) -> Tensor:
@@ -119,27 +123,35 @@ def _step(packed: packing.Packed, x: Tensor, h: Tensor | None, room: kernels.Gat
     return after
 
 
+def _given(reset_after: bool, weights: Sequence[Any]) -> packing.Packed:
+    """A saved tensor may have come back as another: its memory is where it is now."""
+    own: list[Any] = [None if w is None else w.resolve_neg().contiguous() for w in weights]
+    at = tuple(0 if w is None else w.data_ptr() for w in own)
+    return packing.Packed.given(own[0].shape[1], own[1].shape[1], (*at, 0), reset_after, own)  # type: ignore[arg-type]
+
+
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, packed: packing.Packed, x: Tensor, h: Tensor | None, *weights: Tensor | None) -> Tensor:
+    def forward(ctx: Any, reset_after: bool, x: Tensor, h: Tensor | None, *weights: Tensor | None) -> Tensor:
+        packed = _given(reset_after, weights)
         room = packed.gates(1, x.shape[0])
         after = _step(packed, x, h, room)
-        ctx.packed, ctx.room = packed, room
+        ctx.reset_after, ctx.room = reset_after, room
         ctx.save_for_backward(x, h, after, *weights)
         return after
 
     @staticmethod
     def backward(ctx: Any, dafter: Tensor) -> Any:
         x, h, after, *weights = ctx.saved_tensors
-        packed, wanted = ctx.packed, ctx.needs_input_grad[1:]
+        wanted = ctx.needs_input_grad[1:]
         if pullback.needed(dafter):
 
             def plainly(x: Tensor, h: Tensor | None, *weights: Any) -> tuple[Tensor]:
-                one = Direction(x.unsqueeze(0), h, *weights)._replace(reset_after=packed.reset_after)
+                one = Direction(x.unsqueeze(0), h, *weights)._replace(reset_after=ctx.reset_after)
                 return (plain.layer([one])[1],)
 
             return None, *pullback.by_autograd(plainly, (x, h, *weights), (dafter.unsqueeze(0),), wanted)
-        (batch, features), hidden = x.shape, packed.hidden_size
+        (batch, features), hidden = x.shape, after.shape[1]
         dafter = dafter.resolve_neg().contiguous()
         dx = torch.empty_like(x) if wanted[0] else None
         dh = torch.empty_like(after)
@@ -162,6 +174,6 @@ class _Step(torch.autograd.Function):
             reverse=False,
             gates=ctx.room.native,
         )
-        packed.backward_at(call)
+        _given(ctx.reset_after, weights).backward_at(call)
         found = zip((dx, dh, *by_weights), wanted, strict=True)
         return None, *(gradient if want else None for gradient, want in found)
