@@ -30,7 +30,7 @@ def test_the_bits_of_packed_weights(
 ) -> None:
     monkeypatch.setenv("GRUS_ISA", isa)
     weights, x, h0, dy = case(*size, reset_after)
-    T, B, I, H = size
+    T, B, I, H = size  # noqa: E741
     own = [weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh]
     own = [np.ascontiguousarray(array) for array in own]
     addresses = tuple(array.ctypes.data for array in own)
