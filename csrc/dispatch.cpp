@@ -53,7 +53,7 @@ int gru_tables(const gru_kernels **tables, int capacity) {
         if (runs && count < capacity) tables[count++] = &table;
     };
 #if defined(__x86_64__)
-    Cpu cpu = this_cpu();
+    static const Cpu cpu = this_cpu();  // in a virtual machine each question takes microseconds
     offer(cpu.avx512, gru_kernels_avx512);
     offer(cpu.avx2, gru_kernels_avx2);
 #elif defined(__aarch64__)

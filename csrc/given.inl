@@ -7,10 +7,12 @@
 
 namespace {
 
-// What a worker has turned while more rows than one tile's pass: panels side by side from j on, [K][S][V].
+// What a worker has turned: panels for the rows of one tile after another, and all of U where there are more steps.
 struct turned {
-    float *memory;
-    const float *of = nullptr;  // the weights they are of; null for none
+    float *memory;              // panels side by side from j on, [K][S][V]
+    float *steps = nullptr;     // panels of U, each where it lies in packed weights; null for one step
+    float *marks = nullptr;     // of each panel, of U_n behind the others: nonzero where it is there
+    const float *of = nullptr;  // the weights that `memory` is of; null for none
     int64_t j = 0;
 
     template <int S>
@@ -46,37 +48,44 @@ struct rows_of {
     const float *data;
     int64_t K, H;
     turned *held;
+    float *steps = nullptr, *marks = nullptr;  // of `held`, its own
     static constexpr int gates = N;
 
-    // t[i], i < n: column k + i of gate g of panel j
-    GRUS_INLINE void columns(vec (&t)[V], int64_t j, int g, int64_t k, int64_t n) const {
-        const float *from = data + (g * H + j * V) * K + k;
+    // t[i], i < n: column k + i of gate g of panel j, where a row or a column is missing
+    GRUS_INLINE void some_columns(vec (&t)[V], int64_t j, int g, int64_t k, int64_t n) const {
         int64_t lanes = H - j * V;
-        if (lanes >= V && n >= V) return load_turned(t, from, K);
-        for (int64_t i = 0; i < V; i++) t[i] = i < lanes ? load_some(from + i * K, n) : splat(0.0f);
+        for (int64_t i = 0; i < V; i++)
+            t[i] = i < lanes ? load_some(data + (g * H + j * V + i) * K + k, n) : splat(0.0f);
         transpose(t);
+    }
+
+    // f(k, column) for the columns of gate g of panel j from k to end - 1
+    template <class F>
+    GRUS_INLINE void each_column(int64_t j, int g, int64_t k, int64_t end, F f) const {
+        if (j * V + V <= H)
+            for (; k + TURN <= end; k += TURN) {
+                vec t[TURN];
+                load_turned(t, data + (g * H + j * V) * K + k, K);
+#pragma GCC unroll 8
+                for (int i = 0; i < TURN; i++) f(k + i, t[i]);
+            }
+        for (; k < end; k += V) {
+            vec t[V];
+            some_columns(t, j, g, k, end - k);
+            for (int64_t i = 0; i < least(V, end - k); i++) f(k + i, t[i]);
+        }
     }
 
     // sums[r * apart] += Σ_k a[r a_r + k] times gate g of panel j
     template <int R>
     GRUS_APART void dot_one(vec *sums, int64_t apart, int64_t j, int g, const float *a, int64_t a_r) const {
         for (int64_t k0 = 0; k0 < K; k0 += BLOCK) {
-            int64_t end = least(k0 + BLOCK, K);
             vec chain[R];
             for (int r = 0; r < R; r++) chain[r] = splat(0.0f);
-            for (int64_t k = k0; k < end; k += V) {
-                vec t[V];
-                columns(t, j, g, k, end - k);
-                if (end - k >= V) {
-#pragma GCC unroll 16
-                    for (int i = 0; i < V; i++)
+            each_column(j, g, k0, least(k0 + BLOCK, K), [&](int64_t k, vec column) {
 #pragma GCC unroll 8
-                        for (int r = 0; r < R; r++) chain[r] = fma(splat(a[r * a_r + k + i]), t[i], chain[r]);
-                } else {
-                    for (int64_t i = 0; i < end - k; i++)
-                        for (int r = 0; r < R; r++) chain[r] = fma(splat(a[r * a_r + k + i]), t[i], chain[r]);
-                }
-            }
+                for (int r = 0; r < R; r++) chain[r] = fma(splat(a[r * a_r + k]), column, chain[r]);
+            });
             for (int r = 0; r < R; r++) sums[r * apart] = add(sums[r * apart], chain[r]);
         }
     }
@@ -84,22 +93,26 @@ struct rows_of {
     // as panels::dot
     template <int R, int S>
     GRUS_INLINE void dot(vec (&sums)[R][S], int64_t j, const float *a, int64_t a_r) const {
+        if (steps) {
+            float *panel = steps + j * K * N * V;
+            if (marks[j] == 0.0f) turn(j, panel);
+            marks[j] = 1.0f;
+            return ::dot(sums, a, a_r, 1, turned::reader<S>{panel}, K);
+        }
         if (held->dot(sums, data, j, a, a_r, K)) return;
         for (int g = 0; g < S; g++) dot_one<R>(&sums[0][g], S, j, g, a, a_r);  // one panel at a time
     }
 
     template <class F>
     GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back = false) const {
-        ::cover<N, 1>(rows, j0, j1, f, back, held->passing(data, [this](auto, int64_t j) { turn(j); }));
+        ::cover<N, 1>(rows, j0, j1, f, back, held->passing(data, [this](auto, int64_t j) {
+            if (!steps) turn(j, held->memory);
+        }));
     }
 
-    GRUS_APART void turn(int64_t j) const {
+    GRUS_APART void turn(int64_t j, float *to) const {
         for (int g = 0; g < N; g++)
-            for (int64_t k = 0; k < K; k += V) {
-                vec t[V];
-                columns(t, j, g, k, K - k);
-                for (int64_t i = 0; i < least(V, K - k); i++) store(held->memory + ((k + i) * N + g) * V, t[i]);
-            }
+            each_column(j, g, 0, K, [&](int64_t k, vec column) { store(to + (k * N + g) * V, column); });
     }
 };
 
@@ -186,9 +199,18 @@ struct arrays<as_given> {
     turned *held;
 
     GRUS_INLINE rows_of<3> W() const { return {all->W, all->I, all->H, held}; }
-    GRUS_INLINE rows_of<3> U() const { return {all->U, all->H, all->H, held}; }
-    GRUS_INLINE rows_of<2> U_rz() const { return {all->U, all->H, all->H, held}; }
-    GRUS_INLINE rows_of<1> U_n() const { return {all->U_n, all->H, all->H, held}; }
+    GRUS_INLINE rows_of<3> U() const { return {all->U, all->H, all->H, held, held->steps, held->marks}; }
+    GRUS_INLINE rows_of<2> U_rz() const { return {all->U, all->H, all->H, held, held->steps, held->marks}; }
+    GRUS_INLINE rows_of<1> U_n() const {
+        int64_t panels = all->HP / V;
+        bool several = held->steps;
+        return {all->U_n,
+                all->H,
+                all->H,
+                held,
+                several ? held->steps + 2 * all->HP * all->H : nullptr,
+                several ? held->marks + panels : nullptr};
+    }
     GRUS_INLINE columns_of Wt() const { return {all->Wt, all->I, all->H, all->HP, 3, 2, held}; }
     GRUS_INLINE columns_of Ut() const { return {all->Ut, all->H, all->H, all->HP, 3, 0, held}; }
     GRUS_INLINE columns_of Ut_rz() const { return {all->Ut, all->H, all->H, all->HP, 2, 0, held}; }

@@ -136,7 +136,8 @@ struct gru_forward : gru_forward_call {
     float *reset, *update;  // [B, HP] each, shared: r h and z where the reset comes before
     float *raw;             // [B][3][HP], shared: products to be normalised
     int64_t turned_size;
-    float *turned;  // of each worker: weights as given, turned into panels for the rows that pass
+    float *turned;                       // of each worker: weights as given, turned into panels for the rows that pass
+    float *turned_steps, *turned_marks;  // of each worker: U turned for all steps, and which of its panels are
 };
 
 struct gru_backward : gru_backward_call {

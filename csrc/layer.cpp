@@ -44,7 +44,9 @@ void Layer::place_biases(const gru_weights &given) {
                 packed.bias[unit * 4 + to * V + lane] += bias[from * H + unit + lane];
     };
     for (int gate = 0; gate < 3; gate++) add(given.bias_ih, gate, gate);
-    for (int gate = 0; gate < 3; gate++) add(given.bias_hh, gate, gate == 2 && after ? 3 : gate);
+    for (int gate = 0; gate < 3; gate++)
+        if (gate < 2 || !after) add(given.bias_hh, gate, gate);
+    add(given.bias_hh, 2, 3);
 }
 
 Layer::Layer(const gru_weights &given, const gru_kernels *table, bool training, bool keep) : compiled(table) {

@@ -31,6 +31,11 @@ static inline int64_t turned_size(const gru_packed &w, int64_t V, bool several, 
     return w.given && several ? 3 * V * (K > w.I ? K : w.I) : 0;
 }
 
+// And of U, turned once for all steps of a forward pass; its marks, of U_n apart.
+static inline bool turns_for_all(const gru_packed &w, const gru_sequence &q) { return w.given && q.T > 1; }
+static inline int64_t turned_steps(const gru_packed &w) { return 3 * w.HP * w.H; }
+static inline int64_t turned_marks(const gru_packed &w, int64_t V) { return 2 * w.HP / V; }
+
 template <class Each>
 static inline void each_scratch(gru_ends &ends, const gru_sequence &q, bool early, Each each) {
     each(ends.order, early ? q.B : 0);
@@ -40,7 +45,7 @@ static inline void each_scratch(gru_ends &ends, const gru_sequence &q, bool earl
 
 // The scratch of a call, array by array: each(pointer, floats). Total and places follow from it. `early`: rows end so.
 template <class Each>
-static inline void each_scratch(gru_forward &f, const gru_packed &w, int64_t, int shards, bool early, Each each) {
+static inline void each_scratch(gru_forward &f, const gru_packed &w, int64_t V, int shards, bool early, Each each) {
     int64_t states = f.B * w.HP;
     each_scratch(f.ends, f, early, each);
     each(f.inputs, early ? f.inputs_size * shards : 0);
@@ -50,6 +55,9 @@ static inline void each_scratch(gru_forward &f, const gru_packed &w, int64_t, in
     each(f.update, w.reset_after ? 0 : states);
     each(f.raw, normalises(w) ? 3 * states : 0);
     each(f.turned, f.turned_size * shards);
+    bool several = turns_for_all(w, f);
+    each(f.turned_steps, several ? turned_steps(w) * shards : 0);
+    each(f.turned_marks, several ? turned_marks(w, V) * shards : 0);
 }
 
 // Floats of x in a row of the operands.

@@ -86,6 +86,12 @@ void keep_close(gru_sequence &q, gru_ends &ends) {
     while (q.saved_from > 0 && ends.before[q.T] - ends.before[q.saved_from - 1] <= rows) q.saved_from--;
 }
 
+// Nothing is turned yet.
+void unmark(gru_forward &f, const gru_packed &w, int64_t V, int shards) {
+    if (turns_for_all(w, f)) std::fill_n(f.turned_marks, turned_marks(w, V) * shards, 0.0f);
+}
+void unmark(gru_backward &, const gru_packed &, int64_t, int) {}
+
 // A planned call with all that computes it, for the workers to copy; `arrays` lists its scratch.
 template <class Task>
 struct Work {
@@ -111,6 +117,7 @@ struct Work {
 
     // once they have their places
     void begin(int dealt) {
+        unmark(task, weights, table->width, shards);
         if (!early) {
             task.ends = {};
             return;

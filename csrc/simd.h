@@ -148,48 +148,55 @@ GRUS_INLINE void transpose(vec (&rows)[V]) {
     }
 }
 
-// t[i] lane r = from[r * row + i]: V rows of V floats, turned. Four floats of four rows make four vectors; where a
-// vector has more lanes of four, other rows are loaded beside the first four.
-GRUS_INLINE void load_turned(vec (&t)[V], const float *from, int64_t row) {
+// t[i] lane r = from[r * row + i]: TURN columns of V rows, turned. The first halves of the work are loads: where a
+// vector has more lanes than TURN (or than four), other rows are loaded beside the first ones.
 #if defined(GRUS_AVX512)
+constexpr int TURN = 8;
+#else
+constexpr int TURN = 4;
+#endif
+GRUS_INLINE void load_turned(vec (&t)[TURN], const float *from, int64_t row) {
+#if defined(GRUS_AVX512)
+    vec x[8], fours[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        const float *p = from + i * row;
+        x[i] = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p)), _mm256_loadu_ps(p + 8 * row), 1);
+    }
+#pragma GCC unroll 2
+    for (int q = 0; q < 8; q += 4) {
+        __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(x[q], x[q + 1])),
+                low1 = _mm512_castps_pd(_mm512_unpacklo_ps(x[q + 2], x[q + 3]));
+        __m512d high0 = _mm512_castps_pd(_mm512_unpackhi_ps(x[q], x[q + 1])),
+                high1 = _mm512_castps_pd(_mm512_unpackhi_ps(x[q + 2], x[q + 3]));
+        fours[q] = _mm512_castpd_ps(_mm512_unpacklo_pd(low0, low1));
+        fours[q + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low0, low1));
+        fours[q + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high0, high1));
+        fours[q + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high0, high1));
+    }
+    // a quarter is column i of four rows in the even ones, column i + 4 in the odd ones
+    const __m512i even = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+    const __m512i odd = _mm512_setr_epi32(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
 #pragma GCC unroll 4
-    for (int q = 0; q < V; q += 4) {
-        vec x[4];
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            const float *p = from + i * row + q;
-            vec a = _mm512_castps128_ps512(_mm_loadu_ps(p));
-            a = _mm512_insertf32x4(a, _mm_loadu_ps(p + 4 * row), 1);
-            a = _mm512_insertf32x4(a, _mm_loadu_ps(p + 8 * row), 2);
-            x[i] = _mm512_insertf32x4(a, _mm_loadu_ps(p + 12 * row), 3);
-        }
-        __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(x[0], x[1])),
-                low1 = _mm512_castps_pd(_mm512_unpacklo_ps(x[2], x[3]));
-        __m512d high0 = _mm512_castps_pd(_mm512_unpackhi_ps(x[0], x[1])),
-                high1 = _mm512_castps_pd(_mm512_unpackhi_ps(x[2], x[3]));
-        t[q] = _mm512_castpd_ps(_mm512_unpacklo_pd(low0, low1));
-        t[q + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low0, low1));
-        t[q + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high0, high1));
-        t[q + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high0, high1));
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_permutex2var_ps(fours[i], even, fours[i + 4]);
+        t[i + 4] = _mm512_permutex2var_ps(fours[i], odd, fours[i + 4]);
     }
 #elif defined(GRUS_AVX2)
-#pragma GCC unroll 2
-    for (int q = 0; q < V; q += 4) {
-        vec x[4];
+    vec x[4];
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            const float *p = from + i * row + q;
-            x[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * row), 1);
-        }
-        __m256d low0 = _mm256_castps_pd(_mm256_unpacklo_ps(x[0], x[1])),
-                low1 = _mm256_castps_pd(_mm256_unpacklo_ps(x[2], x[3]));
-        __m256d high0 = _mm256_castps_pd(_mm256_unpackhi_ps(x[0], x[1])),
-                high1 = _mm256_castps_pd(_mm256_unpackhi_ps(x[2], x[3]));
-        t[q] = _mm256_castpd_ps(_mm256_unpacklo_pd(low0, low1));
-        t[q + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low0, low1));
-        t[q + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high0, high1));
-        t[q + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high0, high1));
+    for (int i = 0; i < 4; i++) {
+        const float *p = from + i * row;
+        x[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * row), 1);
     }
+    __m256d low0 = _mm256_castps_pd(_mm256_unpacklo_ps(x[0], x[1])),
+            low1 = _mm256_castps_pd(_mm256_unpacklo_ps(x[2], x[3]));
+    __m256d high0 = _mm256_castps_pd(_mm256_unpackhi_ps(x[0], x[1])),
+            high1 = _mm256_castps_pd(_mm256_unpackhi_ps(x[2], x[3]));
+    t[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(low0, low1));
+    t[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low0, low1));
+    t[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high0, high1));
+    t[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high0, high1));
 #else
     for (int i = 0; i < V; i++) t[i] = load(from + i * row);
     transpose(t);

@@ -46,6 +46,10 @@ void walk_forward(packed<Weight> w, const gru_forward *f, gru_worker *me) {
 template <class Weight>
 void forward(const gru_packed *given, const gru_forward *f, gru_worker *me) {
     turned held = {f->turned + me->index * f->turned_size};
+    if (turns_for_all(*given, *f)) {
+        held.steps = f->turned_steps + me->index * turned_steps(*given);
+        held.marks = f->turned_marks + me->index * turned_marks(*given, V);
+    }
     packed<Weight> w{given, &held};
     if (normalises(*given))
         (given->reset_after ? walk_forward<Weight, normalised_products<true>>

@@ -21,7 +21,7 @@ class Watch:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.taken, self.closed = False, False
-        for name in ("infer", "step"):
+        for name in ("layer", "step"):
             patch.setattr(short, name, self._watched(getattr(short, name)))
 
     def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,13 +109,20 @@ def test_second_derivatives_of_a_cell(watch: Watch) -> None:
 
 def test_writing_into_what_the_backward_pass_needs_is_found_out() -> None:
     cell = grus.torch.GRUCell(5, 7)
-    x = torch.randn(4, 5)
-    cell(x)
-    after = cell(x)
-    with torch.no_grad():
-        after.mul_(2)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        after.sum().backward()
+    x, h = torch.randn(4, 5), torch.randn(4, 7)
+    for written in (x, h, cell.weight_hh):
+        after = cell(x, h)
+        with torch.no_grad():
+            written.mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            after.sum().backward()
+
+
+def test_the_next_state_is_not_needed_and_may_be_written_into() -> None:
+    cell, x = grus.torch.GRUCell(5, 7), torch.randn(4, 5)
+    (right,) = torch.autograd.grad(2 * cell(x).sum(), cell.weight_ih)
+    (got,) = torch.autograd.grad(cell(x).mul_(2).sum(), cell.weight_ih)
+    assert torch.equal(got, right)
 
 
 class Mine(Tensor):

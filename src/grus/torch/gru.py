@@ -235,13 +235,12 @@ class GRU(Recurrent):
     ) -> Any:
         """See the class: ``input`` is x, ``hx`` is h0."""
         if (
-            not torch.is_grad_enabled()
-            and isinstance(input, Tensor)
+            isinstance(input, Tensor)
             and (hx is None or isinstance(hx, Tensor))
             and lengths is resets is None
             and return_gates is False
             and self._is_plain()
-            and (result := short.infer(input, hx, [*map(self._parameters.get, self._names[0])], self._ready[0], self))
+            and (result := short.layer(input, hx, [*map(self._parameters.get, self._names[0])], self._ready[0], self))
         ):
             return result
         check_hx("GRU", hx)

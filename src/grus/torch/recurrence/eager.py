@@ -56,12 +56,6 @@ def _together(
     return directions[0].turned(y), h_n, gates
 
 
-_REMEDY = (
-    "grus.torch needs its input, its weights and y as they were for the backward pass: write into a copy, y.clone(), "
-    "or out of place (y = y * 2, not y.mul_(2)), and let optimisers step after it."
-)
-
-
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -84,12 +78,8 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, *dgates: Tensor | None) -> Any:
         rests, wanted = ctx.rests, ctx.needs_input_grad[3:]
-        try:
+        with pullback.explained():
             x, h0, y, *own = ctx.saved_tensors[: 1 + len(wanted)]
-        except RuntimeError as error:
-            if "modified by an inplace operation" in str(error):
-                raise RuntimeError(f"{error} {_REMEDY}") from None
-            raise
         by_gates = any(gradient is not None for gradient in dgates)
 
         def make(x: Tensor, h0: Tensor | None, *own: Tensor | None) -> list[Direction]:

@@ -5,7 +5,8 @@ A function takes tensors, its sources, some of them None, and gives a sequence o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,11 +15,28 @@ from torch import Tensor
 from grus.torch.recurrence import plain
 from grus.torch.recurrence.types import Backward, Direction
 
-__all__ = ["by_autograd", "by_vjp", "gates", "needed", "of_backward", "results"]
+__all__ = ["by_autograd", "by_vjp", "explained", "gates", "needed", "of_backward", "results"]
 
 Function = Callable[..., Sequence[Tensor]]
 Make = Callable[..., Sequence[Direction]]
 Gradients = list[Tensor | None]
+
+
+_REMEDY = (
+    "grus.torch needs its input, its weights and y as they were for the backward pass: write into a copy, y.clone(), "
+    "or out of place (y = y * 2, not y.mul_(2)), and let optimisers step after it."
+)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Where saved tensors come back: what to do where one has been written into."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "modified by an inplace operation" in str(error):
+            raise RuntimeError(f"{error} {_REMEDY}") from None
+        raise
 
 
 def needed(*by_results: Tensor | None) -> bool:

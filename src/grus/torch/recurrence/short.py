@@ -8,7 +8,7 @@ the weights: the caller then goes the long way, which packs them, and says what 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,55 +18,75 @@ from grus.runtime import kernels
 from grus.torch.recurrence import packing, plain, pullback
 from grus.torch.recurrence.types import Direction
 
-__all__ = ["infer", "step"]
+__all__ = ["layer", "step"]
 
 _TENSORS = (Tensor, nn.Parameter)  # subclasses may do anything
 
 
-def infer(
-    x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None], ready: list[packing.Packed], layer: Any
+class _Plan(NamedTuple):
+    """Of a call: x is [T, B, I], or [B, T, I] with ``batch_first``, or [B, I] for a cell."""
+
+    steps: int
+    batch: int
+    input_size: int
+    hidden_size: int
+    reset_after: bool
+    batch_first: bool
+    cell: bool
+
+    def place(self, tensor: Tensor | None, size: int) -> tuple[int, int, int]:
+        if tensor is None:
+            return 0, 0, 0
+        if self.batch_first:
+            return tensor.data_ptr(), size, self.steps * size
+        return tensor.data_ptr(), self.batch * size, size
+
+
+def layer(
+    x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None], ready: list[packing.Packed], module: Any
 ) -> tuple[Tensor, Tensor] | None:
-    """A layer: x [T, B, I], or [B, T, I] with ``layer.batch_first``, to y like it and h_n [1, B, H]; no graph."""
-    if (at := _addresses(x, 3, weights, layer)) is None:
+    """x [T, B, I], or [B, T, I] with ``module.batch_first``, and h0 [1, B, H] to y like x and h_n [1, B, H].
+
+    Differentiable where the steps are few.
+    """
+    if x.dim() != 3:
         return None
     rows, columns, features = x.shape
-    steps, batch = (columns, rows) if layer.batch_first else (rows, columns)
-    hidden, I = layer.hidden_size, layer.input_size  # noqa: E741
-    if not steps or not batch or features != I:
+    steps, batch = (columns, rows) if module.batch_first else (rows, columns)
+    few, graph = packing.few(steps), torch.is_grad_enabled()
+    if graph and not few or (at := _addresses(x, weights, module)) is None:
         return None
-    first = (0, 0)
-    if h0 is not None:
-        if h0.shape != (1, batch, hidden) or not _ordinary(h0):
-            return None
-        first = (h0.data_ptr(), hidden)
-    y = torch.empty(rows, columns, hidden, dtype=torch.float32, device="cpu")
-    h_n = torch.empty(1, batch, hidden, dtype=torch.float32, device="cpu") if h0 is None else torch.empty_like(h0)
-    in_time, in_batch = (1, steps) if layer.batch_first else (batch, 1)
-    given, made = (x.data_ptr(), in_time * I, in_batch * I), (y.data_ptr(), in_time * hidden, in_batch * hidden)
-    call = kernels.ForwardCall(steps=steps, batch=batch, x=given, h0=first, y=made, h_n=h_n.data_ptr(), reverse=False)
-    if packing.few(steps):
-        packed = packing.Packed.given(I, hidden, at, layer.reset_after)
-    elif len(ready) == 1 and packing.holds(ready[0], I, hidden, layer.reset_after, *at):
+    hidden = module.hidden_size
+    if not steps or not batch or features != module.input_size:
+        return None
+    if h0 is not None and (h0.shape != (1, batch, hidden) or not _ordinary(h0)):
+        return None
+    plan = _Plan(steps, batch, features, hidden, module.reset_after, module.batch_first, False)
+    if graph and any(t is not None and t.requires_grad for t in (x, h0, *weights)):
+        return _Steps.apply(plan, x, h0, *weights)  # type: ignore[no-any-return,no-untyped-call]
+    if few:
+        packed = packing.Packed.given(features, hidden, at, module.reset_after)
+    elif len(ready) == 1 and packing.holds(ready[0], features, hidden, module.reset_after, *at):
         packed = ready[0]
     else:
         return None
-    packed.forward_at(call)
-    return y, h_n
+    return _forward(packed, plan, x, h0, None)  # type: ignore[return-value]
 
 
 def step(x: Tensor, h: Tensor | None, weights: Sequence[Tensor | None], cell: Any) -> Tensor | None:
     """A cell: x [B, I] and h [B, H] to the next state [B, H], differentiable."""
-    if (at := _addresses(x, 2, weights, cell)) is None:
+    if x.dim() != 2 or (at := _addresses(x, weights, cell)) is None:
         return None
     batch, features = x.shape
+    hidden = cell.hidden_size
     if not batch or features != cell.input_size:
         return None
-    if h is not None and (h.shape != (batch, cell.hidden_size) or not _ordinary(h)):
+    if h is not None and (h.shape != (batch, hidden) or not _ordinary(h)):
         return None
+    plan = _Plan(1, batch, features, hidden, cell.reset_after, False, True)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h, *weights)):
-        return _Step.apply(cell.reset_after, x, h, *weights)  # type: ignore[no-any-return,no-untyped-call]
-    packed = packing.Packed.given(features, cell.hidden_size, at, cell.reset_after)
-    return _step(packed, x, h, None)
+        return _Steps.apply(plan, x, h, *weights)  # type: ignore[no-any-return,no-untyped-call]
+    return _forward(packing.Packed.given(features, hidden, at, cell.reset_after), plan, x, h, None)[0]
 
 
 def _ordinary(tensor: Tensor) -> bool:
@@ -84,11 +104,10 @@ def _ordinary(tensor: Tensor) -> bool:
 Addresses = tuple[int, int, int, int, int]
 
 
-def _addresses(x: Tensor, dims: int, weights: Sequence[Tensor | None], module: Any) -> Addresses | None:
+def _addresses(x: Tensor, weights: Sequence[Tensor | None], module: Any) -> Addresses | None:
     """Where the weights are, when they and x are ordinary and nobody but us looks on."""
     if (
         torch.compiler.is_compiling()
-        or x.dim() != dims
         or not _ordinary(x)
         or forward_ad._current_level >= 0
         or torch._C._is_tracing()
@@ -108,72 +127,94 @@ def _addresses(x: Tensor, dims: int, weights: Sequence[Tensor | None], module: A
     return found[0], found[1], found[2], found[3], 0
 
 
-def _step(packed: packing.Packed, x: Tensor, h: Tensor | None, room: kernels.Gates | None) -> Tensor:
-    batch, hidden = x.shape[0], packed.hidden_size
-    after = torch.empty(batch, hidden, dtype=torch.float32, device="cpu")
-    again = torch.empty_like(after)
-    first = (0, 0) if h is None else (h.data_ptr(), hidden)
-    given, made = (x.data_ptr(), 0, packed.input_size), (after.data_ptr(), 0, hidden)
-    native = None if room is None else room.native
+def _forward(
+    packed: packing.Packed, plan: _Plan, x: Tensor, h0: Tensor | None, room: kernels.Gates | None
+) -> tuple[Tensor, Tensor | None]:
+    """y, and h_n where it is no cell's."""
+    hidden = plan.hidden_size
+    y = torch.empty(*x.shape[:-1], hidden, dtype=torch.float32, device="cpu")
+    h_n = None if plan.cell else torch.empty(1, plan.batch, hidden, dtype=torch.float32, device="cpu")
     packed.forward_at(
         kernels.ForwardCall(
-            steps=1, batch=batch, x=given, h0=first, y=made, h_n=again.data_ptr(), reverse=False, gates=native
+            steps=plan.steps,
+            batch=plan.batch,
+            x=plan.place(x, plan.input_size),
+            h0=(0, 0) if h0 is None else (h0.data_ptr(), hidden),
+            y=plan.place(y, hidden),
+            h_n=0 if h_n is None else h_n.data_ptr(),
+            reverse=False,
+            gates=None if room is None else room.native,
         )
     )
-    return after
+    return y, h_n
 
 
-def _given(reset_after: bool, weights: Sequence[Any]) -> packing.Packed:
+def _given(plan: _Plan, weights: Sequence[Any]) -> packing.Packed:
     """A saved tensor may have come back as another: its memory is where it is now."""
     own: list[Any] = [None if w is None else w.resolve_neg().contiguous() for w in weights]
-    at = tuple(0 if w is None else w.data_ptr() for w in own)
-    return packing.Packed.given(own[0].shape[1], own[1].shape[1], (*at, 0), reset_after, own)  # type: ignore[arg-type]
+    at = [0 if w is None else w.data_ptr() for w in own]
+    return packing.Packed.given(plan.input_size, plan.hidden_size, (*at, 0), plan.reset_after, own)  # type: ignore[arg-type]
 
 
-class _Step(torch.autograd.Function):
+class _Steps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, reset_after: bool, x: Tensor, h: Tensor | None, *weights: Tensor | None) -> Tensor:
-        packed = _given(reset_after, weights)
-        room = packed.gates(1, x.shape[0])
-        after = _step(packed, x, h, room)
-        ctx.reset_after, ctx.room = reset_after, room
-        ctx.save_for_backward(x, h, after, *weights)
-        return after
+    def forward(ctx: Any, plan: _Plan, x: Tensor, h0: Tensor | None, *weights: Tensor | None) -> Any:
+        packed = _given(plan, weights)
+        ctx.plan, ctx.room = plan, packed.gates(plan.steps, plan.batch)
+        y, h_n = _forward(packed, plan, x, h0, ctx.room)
+        # the state after a step is read by the next: the last may be written into
+        ctx.save_for_backward(x, h0, y if plan.steps > 1 else None, *weights)
+        ctx.set_materialize_grads(False)
+        return y if h_n is None else (y, h_n)
 
     @staticmethod
-    def backward(ctx: Any, dafter: Tensor) -> Any:
-        x, h, after, *weights = ctx.saved_tensors
+    def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None = None) -> Any:
+        plan: _Plan = ctx.plan
+        with pullback.explained():
+            x, h0, y, *weights = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
-        if pullback.needed(dafter):
-
-            def plainly(x: Tensor, h: Tensor | None, *weights: Any) -> tuple[Tensor]:
-                one = Direction(x.unsqueeze(0), h, *weights)._replace(reset_after=ctx.reset_after)
-                return (plain.layer([one])[1],)
-
-            return None, *pullback.by_autograd(plainly, (x, h, *weights), (dafter.unsqueeze(0),), wanted)
-        (batch, features), hidden = x.shape, after.shape[1]
-        dafter = dafter.resolve_neg().contiguous()
+        if pullback.needed(dy, dh_n):
+            by = (dy,) if plan.cell else (dy, dh_n)
+            return None, *pullback.by_autograd(_plainly(plan), (x, h0, *weights), by, wanted)
+        dy, dh_n = (None if g is None else g.resolve_neg().contiguous() for g in (dy, dh_n))
+        hidden = plan.hidden_size
         dx = torch.empty_like(x) if wanted[0] else None
-        dh = torch.empty_like(after)
+        dh0 = x.new_empty(plan.batch, hidden) if h0 is None else torch.empty_like(h0)
         by_weights: list[Tensor | None] = [None] * 4
         if any(wanted[2:]):
-            b_i, b_h = (after.new_empty(3 * hidden) if bias is None else torch.empty_like(bias) for bias in weights[2:])
+            b_i, b_h = (x.new_empty(3 * hidden) if bias is None else torch.empty_like(bias) for bias in weights[2:])
             by_weights = [torch.empty_like(weights[0]), torch.empty_like(weights[1]), b_i, b_h]
         call = kernels.BackwardCall(
-            steps=1,
-            batch=batch,
-            x=(x.data_ptr(), 0, features),
-            h0=(0, 0) if h is None else (h.data_ptr(), hidden),
-            y=(after.data_ptr(), 0, hidden),
-            dy=(0, 0, 0),
-            dh_n=dafter.data_ptr(),
-            dx=(0, 0, 0) if dx is None else (dx.data_ptr(), 0, features),
+            steps=plan.steps,
+            batch=plan.batch,
+            x=plan.place(x, plan.input_size),
+            h0=(0, 0) if h0 is None else (h0.data_ptr(), hidden),
+            y=plan.place(y, hidden),
+            dy=plan.place(dy, hidden),
+            dh_n=0 if dh_n is None else dh_n.data_ptr(),
+            dx=plan.place(dx, plan.input_size),
             add_dx=False,
-            dh0=dh.data_ptr(),
+            dh0=dh0.data_ptr(),
             by_weights=(*(0 if gradient is None else gradient.data_ptr() for gradient in by_weights), 0),  # type: ignore[arg-type]
             reverse=False,
             gates=ctx.room.native,
         )
-        _given(ctx.reset_after, weights).backward_at(call)
-        found = zip((dx, dh, *by_weights), wanted, strict=True)
+        _given(plan, weights).backward_at(call)
+        found = zip((dx, dh0, *by_weights), wanted, strict=True)
         return None, *(gradient if want else None for gradient, want in found)
+
+
+def _plainly(plan: _Plan) -> pullback.Function:
+    """What a call computes, of x, h0 and the weights."""
+
+    def function(x: Tensor, h0: Tensor | None, *weights: Any) -> Sequence[Tensor]:
+        if plan.cell:
+            x = x.unsqueeze(0)
+        else:
+            x, h0 = x.transpose(0, 1) if plan.batch_first else x, None if h0 is None else h0.squeeze(0)
+        y, h_n = plain.layer([Direction(x, h0, *weights)._replace(reset_after=plan.reset_after)])
+        if plan.cell:
+            return (y.squeeze(0),)
+        return y.transpose(0, 1) if plan.batch_first else y, h_n
+
+    return function
