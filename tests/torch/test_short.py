@@ -92,6 +92,39 @@ def test_training_a_cell(reset_after: bool, bias: bool, wanted: set[str], watch:
     assert torch.equal(found[0][0], found[1][0])
 
 
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"reset_after": False}, {"batch_first": True}], ids=str)
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("with_h0", [True, False])
+@pytest.mark.parametrize("used", ["y", "h_n", "both"])
+def test_training_a_layer(used: str, with_h0: bool, steps: int, options: dict[str, Any], watch: Watch) -> None:
+    module = grus.torch.GRU(5, 7, **options)
+    x = torch.randn((4, steps, 5) if "batch_first" in options else (steps, 4, 5), requires_grad=True)
+    h0 = torch.randn(1, 4, 7, requires_grad=True) if with_h0 else None
+    leaves = [tensor for tensor in (x, h0, *module.parameters()) if tensor is not None]
+    found = []
+    for closed in (True, False):
+        watch.closed = closed
+        y, h_n = module(x, h0)
+        assert watch.taken != closed
+        loss = sum(t.square().sum() for t, name in ((y, "y"), (h_n, "h_n")) if used in (name, "both"))
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), leaves, retain_graph=True)
+        found.append([y, h_n, *torch.autograd.grad(loss, leaves), *first, *second])
+    for one, other in zip(*found, strict=True):
+        close(one, other)
+    for one, other in zip(*(each[:2] for each in found), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_writing_into_the_states_between_is_found_out() -> None:
+    module = grus.torch.GRU(5, 7)
+    y, _ = module(torch.randn(3, 4, 5))
+    with torch.no_grad():
+        y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation.* write into a copy"):
+        y.sum().backward()
+
+
 def test_second_derivatives_of_a_cell(watch: Watch) -> None:
     cell = grus.torch.GRUCell(5, 7)
     x, h = torch.randn(4, 5, requires_grad=True), torch.randn(4, 7, requires_grad=True)
@@ -140,7 +173,7 @@ def dual(module: Any, x: Tensor, h: Tensor) -> Any:
 
 
 LONG: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
-    "gradients": lambda m, x, h: torch.enable_grad()(m)(x, h),
+    "gradients of many steps": lambda m, x, h: torch.enable_grad()(m)(x.repeat(3, 1, 1), h),
     "float64": lambda m, x, h: m.double()(x.double(), h.double()),
     "bfloat16": lambda m, x, h: m.bfloat16()(x.bfloat16(), h.bfloat16()),
     "not contiguous": lambda m, x, h: m(x.transpose(0, 1), h),

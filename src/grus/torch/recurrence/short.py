@@ -54,7 +54,7 @@ def layer(
     rows, columns, features = x.shape
     steps, batch = (columns, rows) if module.batch_first else (rows, columns)
     few, graph = packing.few(steps), torch.is_grad_enabled()
-    if graph and not few or (at := _addresses(x, weights, module)) is None:
+    if (graph and not few) or (at := _addresses(x, weights, module)) is None:
         return None
     hidden = module.hidden_size
     if not steps or not batch or features != module.input_size:
@@ -63,7 +63,8 @@ def layer(
         return None
     plan = _Plan(steps, batch, features, hidden, module.reset_after, module.batch_first, False)
     if graph and any(t is not None and t.requires_grad for t in (x, h0, *weights)):
-        return _Steps.apply(plan, x, h0, *weights)  # type: ignore[no-any-return,no-untyped-call]
+        own = weights if module.bias else (*weights, None, None)
+        return _Steps.apply(plan, x, h0, *own)  # type: ignore[no-any-return,no-untyped-call]
     if few:
         packed = packing.Packed.given(features, hidden, at, module.reset_after)
     elif len(ready) == 1 and packing.holds(ready[0], features, hidden, module.reset_after, *at):
