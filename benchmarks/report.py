@@ -11,7 +11,6 @@ from benchmarks.peers import COLUMNS
 
 Row = dict[str, Any]
 EXCEEDED = 1.03  # of a limit: past what clocks and rounding do
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 _TITLES = {
     "step": "### One step called from Python",
     "forward": "### Forward",
@@ -84,13 +83,14 @@ def markdown(results: Row) -> str:
     return "\n\n".join(parts)
 
 
-def insert(page: Path, generated: str) -> str:
-    """The page with its generated part replaced. Raises ValueError where the two markers are not there."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+def insert(page: Path, generated: str, name: str = "table") -> str:
+    """The page with a generated part replaced. Raises ValueError where its two markers are not there."""
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{page} lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"
+        raise ValueError(f"{page} lacks {first} or {last}")
+    return f"{before}{first}\n\n{generated}\n\n{last}{after}"
 
 
 def _absent(names: list[str]) -> str:

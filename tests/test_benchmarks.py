@@ -176,10 +176,10 @@ def results(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_the_page_keeps_what_is_not_generated(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n", encoding="utf-8")
+    page.write_text("above\n<!-- table: begin -->\nold\n<!-- table: end -->\nbelow\n", encoding="utf-8")
     row = row_of(Fake("grus", 10.0), Fake("torch", 30.0))
     text = report.insert(page, report.markdown(results([row])))
-    assert text.startswith(f"above\n{report.BEGIN}\n") and text.endswith(f"{report.END}\nbelow\n")
+    assert text.startswith("above\n<!-- table: begin -->\n") and text.endswith("<!-- table: end -->\nbelow\n")
     assert "old" not in text and "Not installed: jax." in text and "| 3 | 2 | 4 | 5 | **10.0** | 30.0 |" in text
     page.write_text("no markers", encoding="utf-8")
     with pytest.raises(ValueError, match="lacks"):
