@@ -297,9 +297,9 @@ grus::Layer make_layer_at(int64_t I, int64_t H, uintptr_t weight_ih, uintptr_t w
 
 // As they are given: the weights must stay as long as the layer.
 grus::Layer make_layer_as_given(int64_t I, int64_t H, uintptr_t weight_ih, uintptr_t weight_hh, uintptr_t bias_ih,
-                                uintptr_t bias_hh, uintptr_t gain_hh, bool reset_after, const std::string &isa) {
+                                uintptr_t bias_hh, uintptr_t gain_hh, bool reset_after) {
     gru_weights weights = {I, H, reset_after, at(weight_ih), at(weight_hh), at(bias_ih), at(bias_hh), at(gain_hh)};
-    return grus::Layer::as_given(weights, grus::kernels(isa.c_str()));
+    return grus::Layer::as_given(weights, grus::kernels(nullptr));
 }
 
 void forward_at(const grus::Layer &layer, const gru_forward_call &call, bool limited) {
@@ -477,7 +477,7 @@ NB_MODULE(_native, m) {
     m.def("make_layer_at", &make_layer_at, "I"_a, "H"_a, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a, "bias_hh"_a,
           "gain_hh"_a, "reset_after"_a, "isa"_a, "training"_a, "keep"_a);
     m.def("make_layer_as_given", &make_layer_as_given, "I"_a, "H"_a, "weight_ih"_a, "weight_hh"_a, "bias_ih"_a,
-          "bias_hh"_a, "gain_hh"_a, "reset_after"_a, "isa"_a);
+          "bias_hh"_a, "gain_hh"_a, "reset_after"_a);
     m.def("make_layer", &make_layer, "weight_ih"_a.noconvert(), "weight_hh"_a.noconvert(),
           "bias_ih"_a.noconvert().none(), "bias_hh"_a.noconvert().none(), "reset_after"_a, "isa"_a, "training"_a,
           "keep"_a);

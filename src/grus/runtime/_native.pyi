@@ -87,7 +87,6 @@ def make_layer_as_given(
     bias_hh: int,
     gain_hh: int,
     reset_after: bool,
-    isa: str,
 ) -> Layer: ...
 def make_layer(
     weight_ih: _Array,

@@ -204,9 +204,12 @@ class Layer:
         """
         layer = cls.__new__(cls)
         layer.input_size, layer.hidden_size, layer.reset_after = input_size, hidden_size, reset_after
-        layer.isa = default_isa()
         layer._of = of
-        layer._native = _native.make_layer_as_given(input_size, hidden_size, *addresses, reset_after, layer.isa)
+        try:
+            layer._native = _native.make_layer_as_given(input_size, hidden_size, *addresses, reset_after)
+        except ValueError as error:  # of GRUS_ISA
+            raise InputError(str(error)) from None
+        layer.isa = layer._native.isa
         return layer
 
     @property
