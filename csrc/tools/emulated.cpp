@@ -18,14 +18,40 @@
 
 namespace {
 
-enum Operation : int64_t { ISAS, FORWARD, BACKWARD, DENSE, ACTIVATION };
-enum Given : int64_t { H0 = 1, DY = 2, DH_N = 4, DX = 8, DW = 16, BIAS_IH = 32, BIAS_HH = 64 };
+enum Operation : int64_t { ISAS, FORWARD, BACKWARD, DENSE, NORMALISE, ACTIVATION };
+// The arrays of a request, and the results wanted, that there may be or not. AS_GIVEN: the weights are not packed.
+enum Given : int64_t {
+    H0 = 1 << 0,
+    DY = 1 << 1,
+    DH_N = 1 << 2,
+    DX = 1 << 3,
+    DU = 1 << 4,
+    BIAS_IH = 1 << 5,
+    BIAS_HH = 1 << 6,
+    GAIN = 1 << 7,
+    MARKS = 1 << 8,
+    RESTART = 1 << 9,
+    ZONE = 1 << 10,
+    DROP = 1 << 11,
+    H_N = 1 << 12,
+    DRESTART = 1 << 13,
+    ADD_DX = 1 << 14,
+    AS_GIVEN = 1 << 15
+};
 
 struct Request {
-    int64_t operation, T, B, I, H;  // DENSE: x [B, I], y [B, H]; ACTIVATION: x [B]
+    int64_t operation, T, B, I, H;  // DENSE: x [B, I], y [B, H]; NORMALISE: x [B, 3H]; ACTIVATION: x [B]
     int64_t reset_after, reverse, threads, given, function;
+    int64_t save;  // steps whose gates the forward pass saves
+    double zone_all;
     char isa[16];
+
+    bool has(Given what) const { return (given & what) != 0; }
 };
+
+void read(void *to, size_t size, size_t count) {
+    if (std::fread(to, size, count, stdin) != count) std::exit(1);
+}
 
 constexpr float CANARY = 1.25e30f;
 constexpr int64_t GAP = 3, AROUND = 32;
@@ -52,12 +78,9 @@ class Matrix {
           data(memory.data() + AROUND) {}
     Matrix(const Matrix &) = delete;
 
-    Matrix &read() {
-        for (int64_t r = 0; r < rows; r++)
-            if (std::fread(data + r * stride, sizeof(float), static_cast<size_t>(columns), stdin) !=
-                static_cast<size_t>(columns))
-                std::exit(1);
-        return *this;
+    void read(bool there = true) {
+        for (int64_t r = 0; there && r < rows; r++)
+            ::read(data + r * stride, sizeof(float), static_cast<size_t>(columns));
     }
     void write() const {
         for (int64_t r = 0; r < rows; r++)
@@ -95,75 +118,119 @@ void work(const Results &results, F f) {
     answer(error, error.empty() ? results : Results());
 }
 
+// With a gain there is no W, and x is as long as what W would make of it.
 struct Weights {
-    Matrix W, U, b_i, b_h;
+    Matrix W, U, b_i, b_h, gain;
     gru_weights all;
 
     explicit Weights(const Request &q)
-        : W(3 * q.H, q.I, true), U(3 * q.H, q.H, true), b_i(1, 3 * q.H, true), b_h(1, 3 * q.H, true) {
-        W.read(), U.read();
-        if (q.given & BIAS_IH) b_i.read();
-        if (q.given & BIAS_HH) b_h.read();
+        : W(3 * q.H, q.I, true),
+          U(3 * q.H, q.H, true),
+          b_i(1, 3 * q.H, true),
+          b_h(1, 3 * q.H, true),
+          gain(1, 3 * q.H, true) {
+        W.read(!q.has(GAIN)), U.read(), b_i.read(q.has(BIAS_IH)), b_h.read(q.has(BIAS_HH)), gain.read(q.has(GAIN));
         all = {q.I,
                q.H,
                q.reset_after != 0,
-               W.data,
+               q.has(GAIN) ? nullptr : W.data,
                U.data,
-               q.given & BIAS_IH ? b_i.data : nullptr,
-               q.given & BIAS_HH ? b_h.data : nullptr,
-               nullptr};
+               q.has(BIAS_IH) ? b_i.data : nullptr,
+               q.has(BIAS_HH) ? b_h.data : nullptr,
+               q.has(GAIN) ? gain.data : nullptr};
+    }
+
+    grus::Layer layer(const Request &q, bool training) const {
+        const gru_kernels *table = grus::kernels(q.isa);
+        return q.has(AS_GIVEN) ? grus::Layer::as_given(all, table) : grus::Layer(all, table, training);
     }
 };
 
+// What both passes are given.
+struct Sequence {
+    const Request &q;
+    Matrix x, h0, restart, zone, drop, y;
+    std::vector<uint8_t> marks;
+
+    explicit Sequence(const Request &q)
+        : q(q),
+          x(q.T * q.B, q.I),
+          h0(q.B, q.H),
+          restart(q.B, q.H),
+          zone(q.T * q.B, q.H, true),
+          drop(q.B, q.H, true),
+          y(q.T * q.B, q.H),
+          marks(static_cast<size_t>(q.has(MARKS) ? q.T * q.B : 0)) {
+        x.read(), h0.read(q.has(H0)), ::read(marks.data(), 1, marks.size());
+        restart.read(q.has(RESTART)), zone.read(q.has(ZONE)), drop.read(q.has(DROP));
+    }
+
+    // `to` is y, or is as long
+    void give(gru_sequence &call, const Matrix &to, const grus::Gates &gates) const {
+        call.T = q.T, call.B = q.B, call.reverse = q.reverse != 0;
+        call.x = x.data, call.x_t = q.B * x.stride, call.x_b = x.stride;
+        call.y = to.data, call.y_t = q.B * to.stride, call.y_b = to.stride;
+        if (q.has(H0)) call.h0 = h0.data, call.h_b = h0.stride;
+        call.saved = gates.memory.get(), call.saved_from = gates.from;
+        if (q.has(MARKS)) call.more.marks = marks.data();
+        if (q.has(RESTART)) call.more.restart = restart.data, call.more.restart_b = restart.stride;
+        if (q.has(ZONE)) call.more.zone = zone.data;
+        if (q.has(DROP)) call.more.drop = drop.data;
+        call.more.zone_all = static_cast<float>(q.zone_all);
+    }
+};
+
+grus::Gates gates(const Request &q, const grus::Layer &layer) {
+    return q.save ? layer.gates(q.T, q.B, q.save) : grus::Gates{};
+}
+
 void forward(const Request &q) {
     Weights weights(q);
-    Matrix x(q.T * q.B, q.I), h0(q.B, q.H), y(q.T * q.B, q.H);
-    x.read();
-    if (q.given & H0) h0.read();
-    work({{"y", &y}}, [&] {
+    Sequence given(q);
+    Matrix h_n(q.B, q.H, true);
+    Results results = {{"y", &given.y}};
+    if (q.has(H_N)) results.push_back({"h_n", &h_n});
+    work(results, [&] {
         gru_forward_call task = {};
-        task.T = q.T, task.B = q.B, task.reverse = q.reverse != 0;
-        task.x = x.data, task.x_t = q.B * x.stride, task.x_b = x.stride;
-        task.y = y.data, task.y_t = q.B * y.stride, task.y_b = y.stride;
-        if (q.given & H0) task.h0 = h0.data, task.h_b = h0.stride;
-        grus::Layer layer(weights.all, grus::kernels(q.isa), false);
+        grus::Layer layer = weights.layer(q, false);
+        grus::Gates saved = gates(q, layer);
+        given.give(task, given.y, saved);
+        task.h_n = q.has(H_N) ? h_n.data : nullptr;
         grus::forward(layer, task, static_cast<int>(q.threads));
     });
 }
 
+// Behind a forward pass once more, for the gates that it saves: the others are computed on the way back.
 void backward(const Request &q) {
     Weights weights(q);
+    Sequence given(q);
     int64_t rows = q.T * q.B, H = q.H;
-    Matrix x(rows, q.I), h0(q.B, H), y(rows, H), dy(rows, H), dh_n(q.B, H, true);
-    Matrix dx(rows, q.I), dh0(q.B, H, true), dW(3 * H, q.I, true), dU(3 * H, H, true), db_i(1, 3 * H), db_h(1, 3 * H);
-    x.read();
-    if (q.given & H0) h0.read();
-    y.read();
-    if (q.given & DY) dy.read();
-    if (q.given & DH_N) dh_n.read();
+    Matrix again(rows, H), dy(rows, H), dh_n(q.B, H, true), dx(rows, q.I), dh0(q.B, H, true), drestart(q.B, H, true);
+    Matrix dW(3 * H, q.I, true), dU(3 * H, H, true), db_i(1, 3 * H), db_h(1, 3 * H), dgain(1, 3 * H);
+    given.y.read(), dy.read(q.has(DY)), dh_n.read(q.has(DH_N)), dx.read(q.has(ADD_DX)), drestart.read(q.has(DRESTART));
     Results results = {{"dh0", &dh0}};
-    if (q.given & DX) results.push_back({"dx", &dx});
-    if (q.given & DW) results.insert(results.end(), {{"dW", &dW}, {"dU", &dU}, {"db_i", &db_i}, {"db_h", &db_h}});
+    auto wanted = [&](const char *name, const Matrix &result, bool want) {
+        if (want) results.push_back({name, &result});
+        return want ? result.data : nullptr;
+    };
+    gru_backward_call task = {};
+    task.dh0 = dh0.data, task.add_dx = q.has(ADD_DX);
+    task.dx = wanted("dx", dx, q.has(DX)), task.dx_t = q.B * dx.stride, task.dx_b = dx.stride;
+    task.dW = wanted("dW", dW, q.has(DU) && !q.has(GAIN));
+    task.dU = wanted("dU", dU, q.has(DU));
+    task.db_i = wanted("db_i", db_i, q.has(DU) && !q.has(GAIN));
+    task.db_h = wanted("db_h", db_h, q.has(DU));
+    task.dgain = wanted("dgain", dgain, q.has(DU) && q.has(GAIN));
+    task.drestart = wanted("drestart", drestart, q.has(DRESTART));
+    if (q.has(DY)) task.dy = dy.data, task.dy_t = q.B * dy.stride, task.dy_b = dy.stride;
+    task.dh_n = q.has(DH_N) ? dh_n.data : nullptr;
     work(results, [&] {
-        gru_backward_call task = {};
-        task.T = q.T, task.B = q.B, task.reverse = q.reverse != 0;
-        task.x = x.data, task.x_t = q.B * x.stride, task.x_b = x.stride;
-        task.y = y.data, task.y_t = q.B * y.stride, task.y_b = y.stride;
-        if (q.given & H0) task.h0 = h0.data, task.h_b = h0.stride;
-        if (q.given & DY) task.dy = dy.data, task.dy_t = q.B * dy.stride, task.dy_b = dy.stride;
-        if (q.given & DX) task.dx = dx.data, task.dx_t = q.B * dx.stride, task.dx_b = dx.stride;
-        if (q.given & DW) task.dW = dW.data, task.dU = dU.data, task.db_i = db_i.data, task.db_h = db_h.data;
-        task.dh_n = q.given & DH_N ? dh_n.data : nullptr, task.dh0 = dh0.data;
-        grus::Layer layer(weights.all, grus::kernels(q.isa), true, false);
-        // the later half of the steps with the gates that a forward pass saves, the others without
-        grus::Gates gates = layer.gates(q.T, q.B, (q.T + 1) / 2);
-        std::vector<float> again(static_cast<size_t>(rows * H));
+        grus::Layer layer = weights.layer(q, true);
+        grus::Gates saved = gates(q, layer);
         gru_forward_call before = {};
-        before.T = q.T, before.B = q.B, before.reverse = task.reverse;
-        before.x = task.x, before.x_t = task.x_t, before.x_b = task.x_b, before.h0 = task.h0, before.h_b = task.h_b;
-        before.y = again.data(), before.y_t = q.B * H, before.y_b = H;
-        before.saved = task.saved = gates.memory.get(), before.saved_from = task.saved_from = gates.from;
-        grus::forward(layer, before, static_cast<int>(q.threads));
+        given.give(before, again, saved), given.give(task, given.y, saved);
+        if (q.save) grus::forward(layer, before, static_cast<int>(q.threads));
+        again.check("y");
         grus::backward(layer, task, static_cast<int>(q.threads));
     });
 }
@@ -171,11 +238,30 @@ void backward(const Request &q) {
 void dense(const Request &q) {
     Matrix weight(q.H, q.I, true), bias(1, q.H, true), x(q.B, q.I), y(q.B, q.H);
     weight.read();
-    if (q.given & BIAS_IH) bias.read();
+    bias.read(q.has(BIAS_IH));
     x.read();
     work({{"y", &y}}, [&] {
-        grus::Dense layer(weight.data, q.given & BIAS_IH ? bias.data : nullptr, q.H, q.I, grus::kernels(q.isa));
+        grus::Dense layer(weight.data, q.has(BIAS_IH) ? bias.data : nullptr, q.H, q.I, grus::kernels(q.isa));
         layer(x.data, x.stride, y.data, y.stride, q.B, static_cast<int>(q.threads));
+    });
+}
+
+// With DY the way back.
+void normalise(const Request &q) {
+    int64_t size = 3 * q.H;
+    Matrix x(q.B, size, true), gain(1, size, true), bias(1, size, true), dy(q.B, size, true);
+    Matrix y(q.B, size, true), dx(q.B, size, true), by_rest(2, size, true);
+    x.read(), gain.read(), bias.read(q.has(BIAS_IH)), dy.read(q.has(DY));
+    Results back = {{"dx", &dx}, {"dgain_dbias", &by_rest}};
+    work(q.has(DY) ? back : Results{{"y", &y}}, [&] {
+        gru_normalise task = {};
+        task.rows = q.B, task.H = q.H, task.x = x.data, task.gain = gain.data;
+        task.bias = q.has(BIAS_IH) ? bias.data : nullptr;
+        if (q.has(DY))
+            task.dy = dy.data, task.dx = dx.data, task.dgain_dbias = by_rest.data;
+        else
+            task.y = y.data;
+        grus::normalise(task, grus::kernels(q.isa), static_cast<int>(q.threads));
     });
 }
 
@@ -210,6 +296,9 @@ int main() {
                 break;
             case DENSE:
                 dense(q);
+                break;
+            case NORMALISE:
+                normalise(q);
                 break;
             case ACTIVATION:
                 activation(q);

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from test_invariance import isas
 from tolerance import check_float32
 
 from grus.errors import InputError
@@ -25,7 +26,7 @@ def formula(x: NDArray[Any], gain: NDArray[Any], bias: NDArray[Any], dy: NDArray
     return [y.detach().numpy(), *(gradient.numpy() for gradient in gradients)]
 
 
-@pytest.mark.parametrize("isa", kernels.isas())
+@isas
 @pytest.mark.parametrize(("rows", "hidden"), [(1, 2), (3, 7), (50, 16), (40, 33), (200, 128)])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_beside_the_formula(isa: str, rows: int, hidden: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
