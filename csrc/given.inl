@@ -117,7 +117,10 @@ struct rows_of {
 };
 
 // The way back: panels of `columns` lanes, each a chain over the units of `count` gates from `first` on (r, z, n and r
-// again), HP of each, as the gradients lie.
+// again), HP of each, as the gradients lie. BLOCK rows of the weights at a time are read from end to end, as they lie,
+// while the sums of some rows of gradients wait in memory: panel after panel would go from page to page.
+static_assert(BLOCK * (SUMS / ROWS) <= STRIP, "the strips of layout.h");
+
 struct columns_of {
     const float *data;
     int64_t columns, H, HP;
@@ -134,62 +137,89 @@ struct columns_of {
         }
     }
 
-    template <int R, int S, class Load>
-    GRUS_APART void dot_by(vec (&sums)[R][S], const float *a, int64_t a_r, Load load) const {
-        int64_t K = count * HP;
-        for (int64_t k0 = 0; k0 < K; k0 += BLOCK) {
-            vec chain[R][S];
-            clear(chain);
-            asm("" : "+m"(sums));  // as in ::dot
-            runs(k0, least(k0 + BLOCK, K), [&](int64_t k, const float *w, int64_t units) {
-                for (int64_t i = 0; i < units; i++, w += columns) {
-                    vec weights[S];
+    // to[r to_r] += the chain of terms k0 to end - 1
+    template <int R, int P, class Load>
+    GRUS_INLINE void add_chain(float *to, int64_t to_r, const float *a, int64_t a_r, int64_t k0, int64_t end,
+                               Load load) const {
+        vec chain[R][P];
+        clear(chain);
+        runs(k0, end, [&](int64_t k, const float *w, int64_t units) {
+            for (int64_t i = 0; i < units; i++, w += columns) {
+                vec weights[P];
 #pragma GCC unroll 24
-                    for (int g = 0; g < S; g++) weights[g] = load(w, g);
+                for (int p = 0; p < P; p++) weights[p] = load(w, k + i, p);
 #pragma GCC unroll 8
-                    for (int r = 0; r < R; r++) {
-                        vec x = splat(a[r * a_r + k + i]);
+                for (int r = 0; r < R; r++) {
+                    vec x = splat(a[r * a_r + k + i]);
 #pragma GCC unroll 24
-                        for (int g = 0; g < S; g++) chain[r][g] = fma(x, weights[g], chain[r][g]);
-                    }
+                    for (int p = 0; p < P; p++) chain[r][p] = fma(x, weights[p], chain[r][p]);
                 }
-            });
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++)
-#pragma GCC unroll 24
-                for (int g = 0; g < S; g++) sums[r][g] = add(sums[r][g], chain[r][g]);
+            }
+        });
+        for (int r = 0; r < R; r++)
+            for (int p = 0; p < P; p++) {
+                float *at = to + r * to_r + p * V;
+                store(at, add(::load(at), chain[r][p]));
+            }
+    }
+
+    // sums [rows][j1 - j0][V] += the products; lanes of the last panel past its columns become zeros
+    GRUS_APART void add_products(float *sums, int64_t rows, int64_t j0, int64_t j1, const float *a, int64_t a_r) const {
+        int64_t width = (j1 - j0) * V, whole = least(j1, columns / V), begin = whole > j0 ? whole : j0;
+        float *strip = held->memory + ROWS_BACK * width;  // of some panels, [k][P][V], while the rows pass
+        for (int64_t k0 = 0, K = count * HP; k0 < K; k0 += BLOCK) {
+            int64_t end = least(k0 + BLOCK, K);
+            bool copied = false;
+            auto passing = [&](auto P, int64_t j, bool begins) {
+                copied = begins;
+                if (!begins) return;
+                runs(k0, end, [&](int64_t k, const float *w, int64_t units) {
+                    for (int64_t i = 0; i < units; i++, w += columns)
+                        for (int p = 0; p < P.value; p++)
+                            store(strip + ((k + i - k0) * P.value + p) * V, load(w + (j + p) * V));
+                });
+            };
+            auto tile = [&](auto R, auto P, int64_t row, int64_t j) {
+                float *to = sums + row * width + (j - j0) * V;
+                const float *from = a + row * a_r;
+                if constexpr (R.value == ROWS)
+                    if (copied)
+                        return add_chain<R.value, P.value>(to, width, from, a_r, k0, end,
+                                                           [=](const float *, int64_t k, int p) {
+                                                               return load(strip + ((k - k0) * P.value + p) * V);
+                                                           });
+                add_chain<R.value, P.value>(to, width, from, a_r, k0, end,
+                                            [=](const float *w, int64_t, int p) { return load(w + (j + p) * V); });
+            };
+            auto part = [&](auto R, auto, int64_t row, int64_t j) {
+                int64_t lanes = columns - j * V;
+                float *to = sums + row * width + (j - j0) * V;
+                add_chain<R.value, 1>(to, width, a + row * a_r, a_r, k0, end,
+                                      [=](const float *w, int64_t, int) { return load_part(w + j * V, lanes); });
+            };
+            if (whole > j0) ::cover<1>(rows, j0, whole, tile, false, passing);
+            if (begin < j1) ::cover<1, 1>(rows, begin, j1, part, false, [](auto, int64_t, bool) {});
         }
     }
 
-    // as panels::dot; the last panel may be a part of one, its other lanes become zeros, and comes alone
-    template <int R, int S>
-    GRUS_INLINE void dot(vec (&sums)[R][S], int64_t j, const float *a, int64_t a_r) const {
-        if (held->dot(sums, data, j, a, a_r, count * HP)) return;
-        int64_t lanes = columns - j * V;
-        if constexpr (S == 1)
-            if (lanes < V)
-                return dot_by(sums, a, a_r, [=](const float *w, int) { return load_part(w + j * V, lanes); });
-        dot_by(sums, a, a_r, [=](const float *w, int g) { return load(w + (j + g) * V); });
-    }
-
-    template <class F>
-    GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f) const {
-        auto passing = held->passing(data, [this](auto P, int64_t j) { turn(j, P.value); });
-        int64_t whole = least(j1, columns / V);
-        if (whole > j0) ::cover<1>(rows, j0, whole, f, false, passing);
-        if (whole < j1) ::cover<1, 1>(rows, whole > j0 ? whole : j0, j1, f, false, passing);
-    }
-
-    GRUS_APART void turn(int64_t j, int panels) const {
+    // as panels::times
+    template <class First, class F>
+    GRUS_INLINE void times(int64_t rows, int64_t j0, int64_t j1, const float *a, int64_t a_r, First first, F f) const {
+        int64_t width = (j1 - j0) * V;
         float *memory = held->memory;
-        for (int64_t k = 0; k < count * HP; k += HP)
-            for (int64_t to = (k + H) * panels * V; to < (k + HP) * panels * V; to += V)
-                store(memory + to, splat(0.0f));
-        runs(0, count * HP, [&](int64_t k, const float *w, int64_t units) {
-            for (int64_t i = 0; i < units; i++, w += columns)
-                for (int g = 0; g < panels; g++)
-                    store(memory + ((k + i) * panels + g) * V, load_some(w + (j + g) * V, columns - (j + g) * V));
-        });
+        for (int64_t row0 = 0; row0 < rows; row0 += ROWS_BACK) {
+            int64_t some = least(ROWS_BACK, rows - row0);
+            for (int64_t row = 0; row < some; row++)
+                for (int64_t j = j0; j < j1; j++) store(memory + row * width + (j - j0) * V, first(row0 + row, j));
+            add_products(memory, some, j0, j1, a + row0 * a_r, a_r);
+            auto tile = [&](auto R, auto P, int64_t row, int64_t j) {
+                vec sums[R.value][P.value];
+                for (int r = 0; r < R.value; r++)
+                    for (int p = 0; p < P.value; p++) sums[r][p] = load(memory + (row + r) * width + (j + p - j0) * V);
+                f(R, P, row0 + row, j, sums);
+            };
+            ::cover<1>(some, j0, j1, tile, false, [](auto, int64_t, bool) {});
+        }
     }
 };
 

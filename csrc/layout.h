@@ -26,9 +26,16 @@ static inline int64_t slots_row(const gru_packed &w, int64_t V) {
     return normalises(w) ? SCALES * w.HP + V : PLAIN_SLOTS * w.HP;
 }
 
-// Floats of weights as given that a worker turns into panels at a time, K terms a sum, for more rows than one tile's.
-static inline int64_t turned_size(const gru_packed &w, int64_t V, bool several, int64_t K) {
-    return w.given && several ? 3 * V * (K > w.I ? K : w.I) : 0;
+// Floats of weights as given that a worker turns into a panel at a time, for more rows than one tile's.
+static inline int64_t turned_size(const gru_packed &w, int64_t V, bool several) {
+    return w.given && several ? 3 * V * (w.H > w.I ? w.H : w.I) : 0;
+}
+
+// And of the sums that wait while its rows are read on the way back, of ROWS_BACK rows at a time, and a strip of them.
+static constexpr int64_t ROWS_BACK = 64, STRIP = 192;  // STRIP: vectors
+static inline int64_t waiting_sums(const gru_packed &w, int64_t V) {
+    int64_t columns = w.HP > w.I ? w.HP : (w.I + V - 1) / V * V;
+    return w.given ? ROWS_BACK * columns + STRIP * V : 0;
 }
 
 // And of U, turned once for all steps of a forward pass; its marks, of U_n apart.

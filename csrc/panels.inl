@@ -150,6 +150,18 @@ struct panels {
     GRUS_INLINE void cover(int64_t rows, int64_t j0, int64_t j1, F f, bool back = false) const {
         ::cover<N>(rows, j0, j1, f, back, [](auto, int64_t, bool) {});
     }
+
+    // f(R, P, row, j, sums) with first(row, j) + the products of the rows of a, for panels of one gate
+    template <class First, class F>
+    GRUS_INLINE void times(int64_t rows, int64_t j0, int64_t j1, const float *a, int64_t a_r, First first, F f) const {
+        cover(rows, j0, j1, [&](auto R, auto P, int64_t row, int64_t j) {
+            vec sums[R.value][P.value];
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) sums[r][p] = first(row + r, j + p);
+            dot(sums, j, a + row * a_r, a_r);
+            f(R, P, row, j, sums);
+        });
+    }
 };
 
 template <int R, int S>

@@ -25,7 +25,7 @@ void plan(gru_forward &f, const Layer &layer, bool units, int shards) {
     f.projected_size = f.chunk * step;
     f.inputs_size = f.chunk * rows * layer.weights().I;
     f.states_size = rows * (copied(layer.weights(), f.more) + dropped(layer.weights(), f.more));
-    f.turned_size = turned_size(layer.weights(), V, f.T * f.B > layer.table()->tile, layer.hidden_size());
+    f.turned_size = turned_size(layer.weights(), V, f.T * f.B > layer.table()->tile);
 }
 
 void plan(gru_backward &f, const Layer &layer, bool, int) {
@@ -36,7 +36,7 @@ void plan(gru_backward &f, const Layer &layer, bool, int) {
     int64_t least = normalises(w) ? NORMALISED_ROWS : BACKWARD_ROWS;
     int64_t steps = std::max(BACKWARD_FLOATS / (row * f.B), least / f.B);
     f.chunk = std::min(f.T, std::max<int64_t>(1, steps));
-    f.turned_size = turned_size(w, V, f.T * f.B > layer.table()->tile, 3 * w.HP);
+    f.turned_size = std::max(turned_size(w, V, f.T * f.B > layer.table()->tile), waiting_sums(w, V));
 }
 
 bool ends_early(const gru_sequence &q) {

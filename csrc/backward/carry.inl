@@ -45,27 +45,26 @@ void carry_back(const chunk<Weight> &c, const part &mine, int64_t s, int first, 
     const gru_backward *f = c.f;
     int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *a = c.at(s, mine.b0, 0).slot(first), *drop = f->more.drop;
-    Ut.cover(c.rows(s, mine), mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
-        float *carry = f->carry + (mine.b0 + row) * HP + j * V;
-        vec sums[R.value][P.value];
-        for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) sums[r][p] = drop ? splat(0.0f) : load(carry + r * HP + p * V);
-        Ut.dot(sums, j, a + row * size, size);
-        for (int r = 0; r < R.value; r++) {
-            int64_t b = c.batch(mine.b0 + row + r);
-            bool restart = restarts(*f, c.t(s), b);
-            for (int p = 0; p < P.value; p++) {
-                int64_t unit = (j + p) * V;
-                vec sum = sums[r][p];
-                if (drop) sum = fma(sum, drop_of(*f, H, b, unit), load(carry + r * HP + p * V));
-                if (restart && f->drestart) {
-                    float *to = f->drestart + b * H + unit;
-                    store_some(to, add(load_some(to, H - unit), sum), H - unit);
-                }
-                store(carry + r * HP + p * V, restart ? splat(0.0f) : sum);
-            }
-        }
-    });
+    auto carried = [&](int64_t row, int64_t j) { return f->carry + (mine.b0 + row) * HP + j * V; };
+    auto first_sum = [&](int64_t row, int64_t j) { return drop ? splat(0.0f) : load(carried(row, j)); };
+    Ut.times(c.rows(s, mine), mine.j0, mine.j1, a, size, first_sum,
+             [&](auto R, auto P, int64_t row, int64_t j, auto &sums) {
+                 float *carry = carried(row, j);
+                 for (int r = 0; r < R.value; r++) {
+                     int64_t b = c.batch(mine.b0 + row + r);
+                     bool restart = restarts(*f, c.t(s), b);
+                     for (int p = 0; p < P.value; p++) {
+                         int64_t unit = (j + p) * V;
+                         vec sum = sums[r][p];
+                         if (drop) sum = fma(sum, drop_of(*f, H, b, unit), load(carry + r * HP + p * V));
+                         if (restart && f->drestart) {
+                             float *to = f->drestart + b * H + unit;
+                             store_some(to, add(load_some(to, H - unit), sum), H - unit);
+                         }
+                         store(carry + r * HP + p * V, restart ? splat(0.0f) : sum);
+                     }
+                 }
+             });
 }
 
 template <class Weight>

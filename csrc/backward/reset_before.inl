@@ -57,22 +57,21 @@ void reset_back(const chunk<Weight> &c, const part &mine, int64_t s, int candida
     int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *dn = c.at(s, mine.b0, 0).slot(candidate);
     auto Ut_n = c.w.Ut_n();
-    Ut_n.cover(c.rows(s, mine), mine.j0, mine.j1, [&](auto R, auto P, int64_t row, int64_t j) {
-        vec sums[R.value][P.value];
-        clear(sums);
-        Ut_n.dot(sums, j, dn + row * size, size);
-        for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) {
-                int64_t b = mine.b0 + row + r, unit = (j + p) * V;
-                slots at = c.at(s, b, unit);
-                float *carry = f->carry + b * HP + unit;
-                vec reset = load(at.r());
-                store(at.dr(), reset_gradient(sums[r][p], load(at.rh()), reset));
-                vec by_h = past_reset(sums[r][p], reset);
-                if (f->more.drop) by_h = mul(by_h, drop_of(*f, H, c.batch(b), unit));
-                store(carry, add(by_h, load(carry)));
-            }
-    });
+    auto nothing = [](int64_t, int64_t) { return splat(0.0f); };
+    Ut_n.times(c.rows(s, mine), mine.j0, mine.j1, dn, size, nothing,
+               [&](auto R, auto P, int64_t row, int64_t j, auto &sums) {
+                   for (int r = 0; r < R.value; r++)
+                       for (int p = 0; p < P.value; p++) {
+                           int64_t b = mine.b0 + row + r, unit = (j + p) * V;
+                           slots at = c.at(s, b, unit);
+                           float *carry = f->carry + b * HP + unit;
+                           vec reset = load(at.r());
+                           store(at.dr(), reset_gradient(sums[r][p], load(at.rh()), reset));
+                           vec by_h = past_reset(sums[r][p], reset);
+                           if (f->more.drop) by_h = mul(by_h, drop_of(*f, H, c.batch(b), unit));
+                           store(carry, add(by_h, load(carry)));
+                       }
+               });
 }
 
 struct back_reset_before {

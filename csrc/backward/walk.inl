@@ -42,7 +42,7 @@ void walk_backward(packed<Weight> w, const gru_backward *f, gru_worker *me) {
             Variant::template walk<Weight>(c, each);
         };
         auto inputs = [&](const run &q) {
-            if (f->dx) input_gradient(c, q);
+            if (f->dx) input_gradient(c, q, input_panels(c));
             if (f->dU) gather(c, q);
         };
         if (f->shard_units)
@@ -55,7 +55,14 @@ void walk_backward(packed<Weight> w, const gru_backward *f, gru_worker *me) {
             });
         if (f->shard_units || f->ends.order)
             phase(me, [&](int shard) {
-                if (!f->ends.order) return step_runs(c, share(c.steps, shard, me), {0, f->B, 0, 0}, inputs);
+                part all = {0, f->B, 0, 0};
+                if (!f->ends.order && c.steps >= me->shards)
+                    return step_runs(c, share(c.steps, shard, me), all, inputs);
+                if (!f->ends.order)  // of few steps each takes a part
+                    return step_runs(c, {0, c.steps}, all, [&](const run &q) {
+                        if (f->dx) input_gradient(c, q, share(input_panels(c).end, shard, me));
+                        if (f->dU && shard == 0) gather(c, q);
+                    });
                 range rows = share(c.rows(), shard, me);
                 inputs(run_of(c, rows.begin, rows.end));
                 if (f->dx && !f->add_dx) no_input_gradient(c, share(c.steps, shard, me));

@@ -2,31 +2,38 @@
 
 namespace {
 
-// dx = [dn, dr, dz] W of some rows. Where x is projected already it is [dr, dz, dn].
+constexpr int64_t FEW_ROWS = 32;
+
+// dx = [dn, dr, dz] W of some rows, some panels of it. Where x is projected already it is [dr, dz, dn], and panels are
+// of units.
 template <class Weight>
-void input_gradient(const chunk<Weight> &c, const run &q) {
+void input_gradient(const chunk<Weight> &c, const run &q, range panels) {
     packed<Weight> w = c.w;
     const gru_backward *f = c.f;
     auto dx = [&](int64_t row) { return f->dx + c.t(q.step(row)) * f->dx_t + c.batch(q.place(row)) * f->dx_b; };
     if (takes_projected(*w.all)) {
         const int order[3] = {DR, DZ, DN};
         for (int64_t row = 0; row < q.rows; row++)
-            for (int64_t unit = 0; unit < w->H; unit += V)
+            for (int64_t unit = panels.begin * V; unit < least(panels.end * V, w->H); unit += V)
                 for (int g = 0; g < 3; g++)
                     store_some(dx(row) + g * w->H + unit, load(q.at(row, unit).slot(order[g])), w->H - unit);
         return;
     }
-    w.Wt().cover(q.rows, 0, tiles(w->I), [&](auto R, auto P, int64_t row, int64_t j) {
-        vec sums[R.value][P.value];
-        clear(sums);
-        w.Wt().dot(sums, j, q.at(row, 0).slot(0), q.slots_row);
-        for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) {
-                float *to = dx(row + r) + (j + p) * V;
-                int64_t left = w->I - (j + p) * V;
-                store_some(to, f->add_dx ? add(load_some(to, left), sums[r][p]) : sums[r][p], left);
-            }
-    });
+    auto nothing = [](int64_t, int64_t) { return splat(0.0f); };
+    w.Wt().times(q.rows, panels.begin, panels.end, q.at(0, 0).slot(0), q.slots_row, nothing,
+                 [&](auto R, auto P, int64_t row, int64_t j, auto &sums) {
+                     for (int r = 0; r < R.value; r++)
+                         for (int p = 0; p < P.value; p++) {
+                             float *to = dx(row + r) + (j + p) * V;
+                             int64_t left = w->I - (j + p) * V;
+                             store_some(to, f->add_dx ? add(load_some(to, left), sums[r][p]) : sums[r][p], left);
+                         }
+                 });
+}
+
+template <class Weight>
+GRUS_INLINE range input_panels(const chunk<Weight> &c) {
+    return {0, tiles(takes_projected(*c.w.all) ? c.w->H : c.w->I)};
 }
 
 // dx of the rows that don't have a step, of the steps [begin, end) of the chunk
@@ -71,19 +78,23 @@ void gather(const chunk<Weight> &c, const run &q) {
 // out[m, :] (+)= Σ_rows gates[row, slot, m] * panels[row, :] for units m0 to m1 - 1; a chunk's sum is added as a whole
 template <class Weight>
 void outer(const chunk<Weight> &c, int slot, int64_t m0, int64_t m1, panels<float32, 1> right, float *out, int64_t n) {
-    const float *a = c.f->slots + slot * c.w->HP + m0;
-    out += m0 * n;
-    right.cover(m1 - m0, 0, tiles(n), [&](auto R, auto P, int64_t m, int64_t j) {
-        vec sums[R.value][P.value];
-        clear(sums);
-        right.dot(sums, j, a + m, 1, c.row_size());
-        for (int r = 0; r < R.value; r++)
-            for (int p = 0; p < P.value; p++) {
-                float *at = out + (m + r) * n + (j + p) * V;
-                int64_t left = n - (j + p) * V;
-                store_some(at, c.first ? sums[r][p] : add(load_some(at, left), sums[r][p]), left);
-            }
-    });
+    // few rows: what is written takes longer than what is read, so it is written as it lies, some units from end to end
+    int64_t units = right.K <= FEW_ROWS ? ROWS : m1 - m0;
+    for (; m0 < m1; m0 += units) {
+        const float *a = c.f->slots + slot * c.w->HP + m0;
+        float *to = out + m0 * n;
+        right.cover(least(units, m1 - m0), 0, tiles(n), [&](auto R, auto P, int64_t m, int64_t j) {
+            vec sums[R.value][P.value];
+            clear(sums);
+            right.dot(sums, j, a + m, 1, c.row_size());
+            for (int r = 0; r < R.value; r++)
+                for (int p = 0; p < P.value; p++) {
+                    float *at = to + (m + r) * n + (j + p) * V;
+                    int64_t left = n - (j + p) * V;
+                    store_some(at, c.first ? sums[r][p] : add(load_some(at, left), sums[r][p]), left);
+                }
+        });
+    }
 }
 
 // out[m] (+)= Σ_rows of a slot, or of the product of two
