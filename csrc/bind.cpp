@@ -1,4 +1,4 @@
-// The only file that knows Python: checks arguments, reads calls, releases the GIL.
+// With tensors.cpp the only file that knows Python: checks arguments, reads calls, releases the GIL.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -20,6 +20,7 @@
 #include "rows.h"
 #include "system.h"
 #include "team.h"
+#include "tensors.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -469,6 +470,7 @@ NB_MODULE(_native, m) {
              "db_h"_a.noconvert().none(), "reverse"_a, "threads"_a, "gates"_a.none());
     m.def("forward_both_at", &both_at<gru_forward_call>, "first"_a, "call"_a, "second"_a, "other"_a);
     m.def("backward_both_at", &both_at<gru_backward_call>, "first"_a, "call"_a, "second"_a, "other"_a);
+    bind_tensors(m, &threads_allowed);
     m.def("fields", [] {
         return std::map<std::string, std::vector<std::string>>{{"Extras", field_names<gru_extras>()},
                                                                {"ForwardCall", field_names<gru_forward_call>()},

@@ -71,7 +71,7 @@ def test_packed_weights_are_used_again_and_not_copied() -> None:
 
 def test_few_steps_keep_nothing() -> None:
     layer = GRU(5, 7)
-    output(layer, torch.randn(packing._FEW, 3, 5))
+    output(layer, torch.randn(packing.FEW, 3, 5))
     assert layer._ready == [[]]
 
 

@@ -32,8 +32,10 @@ __all__ = [
     "backward_both_at",
     "default_isa",
     "forward_both_at",
+    "infer",
     "get_num_threads",
     "isas",
+    "know_tensors",
     "limit_threads",
     "limited",
     "set_num_threads",
@@ -81,6 +83,7 @@ def limit_threads(allowed: Callable[[], int]) -> None:
 
 
 limited = _native.Allowed  # a context manager
+infer, know_tensors = _native.infer, _native.know_tensors  # short calls on tensors: grus.torch.recurrence.short
 
 
 def _thread_count(name: str, value: object) -> int:

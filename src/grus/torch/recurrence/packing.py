@@ -16,10 +16,10 @@ from torch import Tensor
 from grus.runtime.kernels import Layer as Packed
 from grus.torch.recurrence.types import WEIGHTS, Direction
 
-__all__ = ["Packed", "Ready", "as_given", "few", "holds", "pack", "packed_by_address", "packed_in", "steps_kept"]
+__all__ = ["FEW", "Packed", "Ready", "as_given", "few", "holds", "pack", "packed_by_address", "packed_in", "steps_kept"]
 
 _SAVED_FLOATS = 3 << 19  # of gates that a direction keeps for the backward pass, at least: 6 MB
-_FEW = 4  # steps
+FEW = 4  # steps
 _BY_ADDRESS: dict[int, list[Packed]] = {}  # of U; the last used is the last
 _MOST, _MOST_FLOATS = 16, 1 << 20
 
@@ -35,7 +35,7 @@ def few(steps: int) -> bool:
     """Whether so few steps that weights are read as they are given: to pack them, or to compare them with those that
     were packed, would take longer. Measured: docs/performance.md.
     """
-    return steps <= _FEW
+    return steps <= FEW
 
 
 def as_given(directions: Sequence[Direction]) -> list[Packed]:

@@ -21,6 +21,7 @@ from grus.torch.recurrence.types import Direction
 __all__ = ["layer", "step"]
 
 _TENSORS = (Tensor, nn.Parameter)  # subclasses may do anything
+Addresses = tuple[int, int, int, int, int]
 
 
 class _Plan(NamedTuple):
@@ -42,52 +43,76 @@ class _Plan(NamedTuple):
         return tensor.data_ptr(), self.batch * size, size
 
 
+kernels.know_tensors(Tensor, nn.Parameter, torch.float32, torch.strided, torch.empty, torch.device("cpu"))
+
+
 def layer(
-    x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None], ready: list[packing.Packed], module: Any
+    x: Tensor, h0: Tensor | None, weights: list[Any], ready: list[packing.Packed], module: Any
 ) -> tuple[Tensor, Tensor] | None:
     """x [T, B, I], or [B, T, I] with ``module.batch_first``, and h0 [1, B, H] to y like x and h_n [1, B, H].
 
     Differentiable where the steps are few.
     """
-    if x.dim() != 3:
+    found = _infer(x, h0, weights, module, module.batch_first, False)
+    if found is None:
+        return None if torch.is_grad_enabled() else _by_ready(x, h0, weights, ready, module)
+    if len(found) == 2:
+        return found  # type: ignore[no-any-return]
+    rows, columns, features = x.shape
+    steps, batch = (columns, rows) if module.batch_first else (rows, columns)
+    plan = _Plan(steps, batch, features, module.hidden_size, module.reset_after, module.batch_first, False)
+    own = weights if module.bias else (*weights, None, None)
+    return _Steps.apply(plan, found, x, h0, *own)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def step(x: Tensor, h: Tensor | None, weights: list[Any], cell: Any) -> Tensor | None:
+    """A cell: x [B, I] and h [B, H] to the next state [B, H], differentiable."""
+    found = _infer(x, h, weights, cell, False, True)
+    if type(found) is not tuple:
+        return found  # type: ignore[no-any-return]
+    plan = _Plan(1, *x.shape, cell.hidden_size, cell.reset_after, False, True)
+    return _Steps.apply(plan, found, x, h, *weights)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _infer(
+    x: Tensor, h0: Tensor | None, weights: list[Any], module: Any, batch_first: bool, cell: bool
+) -> Any:
+    """What comes of few steps; with a graph to come the addresses of the weights; None where another way is needed."""
+    if _watched():
+        return None
+    sizes = module.input_size, module.hidden_size
+    options = module.bias, module.reset_after, batch_first, cell
+    return kernels.infer(x, h0, weights, *sizes, *options, packing.FEW, torch.is_grad_enabled())
+
+
+def _by_ready(
+    x: Tensor, h0: Tensor | None, weights: Sequence[Tensor | None], ready: list[packing.Packed], module: Any
+) -> tuple[Tensor, Tensor] | None:
+    """Many steps, where ``ready`` holds the weights."""
+    if x.dim() != 3 or len(ready) != 1 or (at := _addresses(x, weights, module)) is None:
         return None
     rows, columns, features = x.shape
     steps, batch = (columns, rows) if module.batch_first else (rows, columns)
-    few, graph = packing.few(steps), torch.is_grad_enabled()
-    if (graph and not few) or (at := _addresses(x, weights, module)) is None:
-        return None
     hidden = module.hidden_size
     if not steps or not batch or features != module.input_size:
         return None
     if h0 is not None and (h0.shape != (1, batch, hidden) or not _ordinary(h0)):
         return None
+    if not packing.holds(ready[0], features, hidden, module.reset_after, *at):
+        return None
     plan = _Plan(steps, batch, features, hidden, module.reset_after, module.batch_first, False)
-    if graph and any(t is not None and t.requires_grad for t in (x, h0, *weights)):
-        own = weights if module.bias else (*weights, None, None)
-        return _Steps.apply(plan, x, h0, *own)  # type: ignore[no-any-return,no-untyped-call]
-    if few:
-        packed = packing.Packed.given(features, hidden, at, module.reset_after)
-    elif len(ready) == 1 and packing.holds(ready[0], features, hidden, module.reset_after, *at):
-        packed = ready[0]
-    else:
-        return None
-    return _forward(packed, plan, x, h0, None)  # type: ignore[return-value]
+    return _forward(ready[0], plan, x, h0, None)  # type: ignore[return-value]
 
 
-def step(x: Tensor, h: Tensor | None, weights: Sequence[Tensor | None], cell: Any) -> Tensor | None:
-    """A cell: x [B, I] and h [B, H] to the next state [B, H], differentiable."""
-    if x.dim() != 2 or (at := _addresses(x, weights, cell)) is None:
-        return None
-    batch, features = x.shape
-    hidden = cell.hidden_size
-    if not batch or features != cell.input_size:
-        return None
-    if h is not None and (h.shape != (batch, hidden) or not _ordinary(h)):
-        return None
-    plan = _Plan(1, batch, features, hidden, cell.reset_after, False, True)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h, *weights)):
-        return _Steps.apply(plan, x, h, *weights)  # type: ignore[no-any-return,no-untyped-call]
-    return _forward(packing.Packed.given(features, hidden, at, cell.reset_after), plan, x, h, None)[0]
+def _watched() -> bool:
+    """Whether anybody but us looks on."""
+    return (
+        torch.compiler.is_compiling()
+        or forward_ad._current_level >= 0
+        or torch._C._is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._are_functorch_transforms_active()
+    )
 
 
 def _ordinary(tensor: Tensor) -> bool:
@@ -102,19 +127,9 @@ def _ordinary(tensor: Tensor) -> bool:
     )
 
 
-Addresses = tuple[int, int, int, int, int]
-
-
 def _addresses(x: Tensor, weights: Sequence[Tensor | None], module: Any) -> Addresses | None:
     """Where the weights are, when they and x are ordinary and nobody but us looks on."""
-    if (
-        torch.compiler.is_compiling()
-        or not _ordinary(x)
-        or forward_ad._current_level >= 0
-        or torch._C._is_tracing()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._are_functorch_transforms_active()
-    ):
+    if _watched() or not _ordinary(x):
         return None
     found = [0, 0, 0, 0, 0]
     for index, (weight, shape) in enumerate(zip(weights, module._shapes[0], strict=False)):
@@ -159,8 +174,8 @@ def _given(plan: _Plan, weights: Sequence[Any]) -> packing.Packed:
 
 class _Steps(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, x: Tensor, h0: Tensor | None, *weights: Tensor | None) -> Any:
-        packed = _given(plan, weights)
+    def forward(ctx: Any, plan: _Plan, at: Addresses, x: Tensor, h0: Tensor | None, *weights: Tensor | None) -> Any:
+        packed = packing.Packed.given(plan.input_size, plan.hidden_size, at, plan.reset_after)
         ctx.plan, ctx.room = plan, packed.gates(plan.steps, plan.batch)
         y, h_n = _forward(packed, plan, x, h0, ctx.room)
         # the state after a step is read by the next: the last may be written into
@@ -173,15 +188,15 @@ class _Steps(torch.autograd.Function):
         plan: _Plan = ctx.plan
         with pullback.explained():
             x, h0, y, *weights = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:]
+        wanted = ctx.needs_input_grad[2:]
         if pullback.needed(dy, dh_n):
             by = (dy,) if plan.cell else (dy, dh_n)
-            return None, *pullback.by_autograd(_plainly(plan), (x, h0, *weights), by, wanted)
+            return None, None, *pullback.by_autograd(_plainly(plan), (x, h0, *weights), by, wanted)
         dy, dh_n = (None if g is None else g.resolve_neg().contiguous() for g in (dy, dh_n))
         hidden = plan.hidden_size
         dx = torch.empty_like(x) if wanted[0] else None
         dh0 = x.new_empty(plan.batch, hidden) if h0 is None else torch.empty_like(h0)
-        by_weights: list[Tensor | None] = [None] * 4
+        by_weights: list[Any] = [None] * 4
         if any(wanted[2:]):
             b_i, b_h = (x.new_empty(3 * hidden) if bias is None else torch.empty_like(bias) for bias in weights[2:])
             by_weights = [torch.empty_like(weights[0]), torch.empty_like(weights[1]), b_i, b_h]
@@ -202,7 +217,7 @@ class _Steps(torch.autograd.Function):
         )
         _given(plan, weights).backward_at(call)
         found = zip((dx, dh0, *by_weights), wanted, strict=True)
-        return None, *(gradient if want else None for gradient, want in found)
+        return None, None, *(gradient if want else None for gradient, want in found)
 
 
 def _plainly(plan: _Plan) -> pullback.Function:
