@@ -1,6 +1,8 @@
 #include "tensors.h"
 
 #include <cstdint>
+#include <initializer_list>
+#include <utility>
 
 #include "layer.h"
 #include "passes.h"
@@ -57,86 +59,164 @@ bool sizes_of(PyObject *tensor, int64_t (&to)[dims]) {
     return true;
 }
 
-template <int dims>
-bool has_sizes(PyObject *tensor, const int64_t (&expected)[dims]) {
-    int64_t sizes[dims];
-    if (!sizes_of(tensor, sizes)) return false;
-    for (int d = 0; d < dims; d++)
-        if (sizes[d] != expected[d]) return false;
+bool has_sizes(PyObject *tensor, std::initializer_list<int64_t> expected) {
+    nb::object shape = nb::steal(PyObject_GetAttr(tensor, known.shape));
+    if (!shape.is_valid()) nb::raise_python_error();
+    if (!PyTuple_Check(shape.ptr()) || PyTuple_Size(shape.ptr()) != static_cast<Py_ssize_t>(expected.size()))
+        return false;
+    Py_ssize_t d = 0;
+    for (int64_t size : expected)
+        if (PyLong_AsLongLong(PyTuple_GetItem(shape.ptr(), d++)) != size) return false;
     return true;
 }
 
-nb::object empty(const int64_t *sizes, int dims) {
+nb::object empty(std::initializer_list<int64_t> sizes) {
     PyObject *arguments[5];
     nb::object kept[3];
-    for (int d = 0; d < dims; d++) arguments[d] = (kept[d] = nb::steal(PyLong_FromLongLong(sizes[d]))).ptr();
+    size_t dims = 0;
+    for (int64_t size : sizes) {
+        kept[dims] = nb::steal(PyLong_FromLongLong(size));
+        arguments[dims] = kept[dims].ptr();
+        dims++;
+    }
     arguments[dims] = known.float32, arguments[dims + 1] = known.device;
-    nb::object made = nb::steal(PyObject_Vectorcall(known.empty, arguments, static_cast<size_t>(dims), known.keywords));
+    nb::object made = nb::steal(PyObject_Vectorcall(known.empty, arguments, dims, known.keywords));
     if (!made.is_valid()) nb::raise_python_error();
     return made;
 }
 
-bool wants_gradient(nb::handle tensor) { return !tensor.is_none() && is(tensor.ptr(), known.requires_grad, Py_True); }
+// A call: x is [T, B, I], or [B, T, I] where `batch_first`, or [B, I] of a cell; states lie like it.
+struct Plan {
+    int64_t T, B, I, H;
+    bool reset_after, batch_first, cell;
 
-// A call without a graph, of weights as they are given: y, or (y, h_n) of a layer. None where anything is out of the
-// ordinary, or there are more than `most` steps; where `graph` and a tensor wants a gradient, the addresses of W, U and
-// the biases.
-nb::object infer(nb::handle x, nb::handle h0, nb::list weights, int64_t I, int64_t H, bool bias, bool reset_after,
-                 bool batch_first, bool cell, int64_t most, bool graph) {
-    int64_t T = 1, B, features, rows[2], block[3];
-    if (!ordinary(x.ptr())) return nb::none();
-    if (cell) {
-        if (!sizes_of(x.ptr(), rows)) return nb::none();
-        B = rows[0], features = rows[1];
+    void place(int64_t size, int64_t &in_time, int64_t &in_batch) const {
+        in_time = (batch_first ? 1 : B) * size, in_batch = (batch_first ? T : 1) * size;
+    }
+    nb::object states() const {
+        if (cell) return empty({B, H});
+        return batch_first ? empty({B, T, H}) : empty({T, B, H});
+    }
+};
+
+// Takes the sizes of x; false where it does not fit.
+bool measure(Plan &plan, PyObject *x) {
+    int64_t rows[2], block[3], features;
+    if (plan.cell) {
+        if (!sizes_of(x, rows)) return false;
+        plan.T = 1, plan.B = rows[0], features = rows[1];
     } else {
-        if (!sizes_of(x.ptr(), block)) return nb::none();
-        T = block[batch_first ? 1 : 0], B = block[batch_first ? 0 : 1], features = block[2];
+        if (!sizes_of(x, block)) return false;
+        plan.T = block[plan.batch_first ? 1 : 0], plan.B = block[plan.batch_first ? 0 : 1], features = block[2];
     }
-    if (T < 1 || T > most || B < 1 || features != I) return nb::none();
-    if (!h0.is_none()) {
-        if (!ordinary(h0.ptr())) return nb::none();
-        const int64_t of_cell[2] = {B, H}, of_layer[3] = {1, B, H};
-        if (!(cell ? has_sizes(h0.ptr(), of_cell) : has_sizes(h0.ptr(), of_layer))) return nb::none();
-    }
-    const float *at[WEIGHTS] = {};
-    size_t count = weights.size();
-    if (count < 2 || count > WEIGHTS) return nb::none();
-    bool gradient = graph && (wants_gradient(x) || wants_gradient(h0));
-    for (size_t i = 0; i < count; i++) {
-        nb::handle weight = weights[i];
+    return plan.T > 0 && plan.B > 0 && features == plan.I;
+}
+
+bool is_state(const Plan &plan, PyObject *h) {
+    return plan.cell ? has_sizes(h, {plan.B, plan.H}) : has_sizes(h, {1, plan.B, plan.H});
+}
+
+// The addresses of W, U and the biases, 0 for a bias that is not there; false where one is not as it should be.
+bool find_weights(const Plan &plan, const nb::sequence &weights, bool bias, gru_weights &to) {
+    const float **at[] = {&to.weight_ih, &to.weight_hh, &to.bias_ih, &to.bias_hh};
+    int which = 0;
+    for (nb::handle weight : weights) {
+        if (which == WEIGHTS) return false;
+        int64_t K = which ? plan.H : plan.I;
+        const float *&place = *at[which++];
         if (weight.is_none()) {
-            if (i < 2 || bias) return nb::none();  // computed, by a parametrization
+            if (which < 3 || bias) return false;  // computed, by a parametrization
             continue;
         }
-        const int64_t matrix[2] = {3 * H, i ? H : I}, row[1] = {3 * H};
-        if (!ordinary(weight.ptr()) || !(i < 2 ? has_sizes(weight.ptr(), matrix) : has_sizes(weight.ptr(), row)))
-            return nb::none();
-        at[i] = address(weight.ptr());
-        gradient = gradient || (graph && wants_gradient(weight));
+        PyObject *tensor = weight.ptr();
+        if (!ordinary(tensor)) return false;
+        if (!(which < 3 ? has_sizes(tensor, {3 * plan.H, K}) : has_sizes(tensor, {3 * plan.H}))) return false;
+        place = address(tensor);
     }
-    if (gradient) {
-        auto number = [&](int i) { return reinterpret_cast<uintptr_t>(at[i]); };
-        return nb::make_tuple(number(0), number(1), number(2), number(3), 0);
-    }
+    return which > 1;
+}
+
+template <class Call>
+void give(Call &call, const Plan &plan, nb::handle x, nb::handle h0, nb::handle y) {
+    call.T = plan.T, call.B = plan.B;
+    call.x = address(x.ptr()), plan.place(plan.I, call.x_t, call.x_b);
+    if (!h0.is_none()) call.h0 = address(h0.ptr()), call.h_b = plan.H;
+    if (!y.is_none()) call.y = const_cast<float *>(address(y.ptr()));
+    plan.place(plan.H, call.y_t, call.y_b);
+}
+
+float *memory(nb::handle tensor) { return tensor.is_none() ? nullptr : const_cast<float *>(address(tensor.ptr())); }
+
+bool wanted(nb::handle tensor) { return !tensor.is_none() && is(tensor.ptr(), known.requires_grad, Py_True); }
+
+// A call of few steps on weights as they are given: y, h_n (None of a cell), and where there are gradients to come the
+// gates. None where anything is out of the ordinary.
+nb::object forward(nb::handle x, nb::handle h0, nb::sequence weights, int64_t I, int64_t H, bool bias, bool reset_after,
+                   bool batch_first, bool cell, int64_t most, bool graph) {
+    Plan plan = {0, 0, I, H, reset_after, batch_first, cell};
+    gru_weights all = {I, H, reset_after, nullptr, nullptr, nullptr, nullptr, nullptr};
+    if (!ordinary(x.ptr()) || !measure(plan, x.ptr()) || plan.T > most) return nb::none();
+    if (!h0.is_none() && !(ordinary(h0.ptr()) && is_state(plan, h0.ptr()))) return nb::none();
+    if (!find_weights(plan, weights, bias, all)) return nb::none();
+    bool recorded = graph && (wanted(x) || wanted(h0));
+    if (graph)
+        for (nb::handle weight : weights) recorded = recorded || wanted(weight);
+    const gru_kernels *table = grus::kernels(nullptr);
     gru_forward_call call = {};
-    call.T = T, call.B = B;
-    call.x = address(x.ptr());
-    if (!h0.is_none()) call.h0 = address(h0.ptr()), call.h_b = H;
-    const int64_t next[3] = {1, B, H};
-    rows[1] = H, block[2] = H;
-    nb::object y = cell ? empty(rows, 2) : empty(block, 3), h_n = cell ? nb::none() : empty(next, 3);
-    call.y = const_cast<float *>(address(y.ptr()));
-    if (!cell) call.h_n = const_cast<float *>(address(h_n.ptr()));
-    int64_t in_time = batch_first ? 1 : B, in_batch = batch_first ? T : 1;
-    call.x_t = in_time * I, call.x_b = in_batch * I, call.y_t = in_time * H, call.y_b = in_batch * H;
-    gru_weights all = {I, H, reset_after, at[0], at[1], at[2], at[3], nullptr};
+    nb::object y = plan.states(), h_n = cell ? nb::none() : empty({1, plan.B, H}), gates = nb::none();
+    give(call, plan, x, h0, y);
+    call.h_n = memory(h_n);
+    grus::Layer layer = grus::Layer::as_given(all, table);
+    if (recorded) {
+        grus::Gates room = layer.gates(plan.T, plan.B, plan.T);
+        call.saved = room.memory.get(), call.saved_from = 0;
+        gates = nb::cast(std::move(room));
+    }
     {
-        const gru_kernels *table = grus::kernels(nullptr);
         grus::Limit limit(threads_allowed());
         nb::gil_scoped_release release;
-        grus::forward(grus::Layer::as_given(all, table), call, grus::threads());
+        grus::forward(layer, call, grus::threads());
     }
-    return cell ? y : nb::make_tuple(y, h_n);
+    return nb::make_tuple(y, h_n, gates);
+}
+
+// The gradients by x, h0, W, U and the biases, None where none is `asked`; y is None of one step. None where anything
+// is out of the ordinary.
+nb::object backward(const grus::Gates &gates, nb::handle x, nb::handle h0, nb::handle y, nb::sequence weights,
+                    nb::handle dy, nb::handle dh_n, int64_t I, int64_t H, bool reset_after, bool batch_first, bool cell,
+                    nb::sequence asked) {
+    Plan plan = {0, 0, I, H, reset_after, batch_first, cell};
+    gru_weights all = {I, H, reset_after, nullptr, nullptr, nullptr, nullptr, nullptr};
+    for (nb::handle tensor : {x, h0, y, dy, dh_n})
+        if (!tensor.is_none() && !ordinary(tensor.ptr())) return nb::none();
+    if (!measure(plan, x.ptr()) || !find_weights(plan, weights, false, all)) return nb::none();
+    bool ask[2 + WEIGHTS], any = false;
+    for (int i = 0; i < 2 + WEIGHTS; i++) ask[i] = nb::cast<bool>(asked[i]), any = any || (i > 1 && ask[i]);
+    const int64_t rows = 3 * H;
+    nb::object made[2 + WEIGHTS];
+    for (auto &one : made) one = nb::none();
+    if (ask[0])
+        made[0] = cell ? empty({plan.B, I}) : batch_first ? empty({plan.B, plan.T, I}) : empty({plan.T, plan.B, I});
+    made[1] = cell ? empty({plan.B, H}) : empty({1, plan.B, H});
+    if (any) made[2] = empty({rows, I}), made[3] = empty({rows, H}), made[4] = empty({rows}), made[5] = empty({rows});
+    gru_backward_call call = {};
+    give(call, plan, x, h0, y);
+    call.saved = gates.memory.get(), call.saved_from = gates.from;
+    call.dy = memory(dy), plan.place(H, call.dy_t, call.dy_b);
+    call.dh_n = memory(dh_n);
+    call.dx = memory(made[0]), plan.place(I, call.dx_t, call.dx_b);
+    call.dh0 = memory(made[1]);
+    call.dW = memory(made[2]), call.dU = memory(made[3]), call.db_i = memory(made[4]), call.db_h = memory(made[5]);
+    {
+        const gru_kernels *table = grus::kernels(nullptr);
+        grus::Layer layer = grus::Layer::as_given(all, table);
+        grus::Limit limit(threads_allowed());
+        nb::gil_scoped_release release;
+        grus::backward(layer, call, grus::threads());
+    }
+    for (int i = 0; i < 2 + WEIGHTS; i++)
+        if (!ask[i]) made[i] = nb::none();
+    return nb::make_tuple(made[0], made[1], made[2], made[3], made[4], made[5]);
 }
 
 }  // namespace
@@ -164,6 +244,18 @@ void bind_tensors(nb::module_ &m, int (*allowed)()) {
                      nb::make_tuple("dtype", "device").release().ptr()};
         },
         "tensor"_a, "parameter"_a, "float32"_a, "strided"_a, "empty"_a, "device"_a);
-    m.def("infer", &infer, "x"_a, "h0"_a.none(), "weights"_a, "I"_a, "H"_a, "bias"_a, "reset_after"_a, "batch_first"_a,
-          "cell"_a, "most"_a, "graph"_a);
+    m.def("forward_given", &forward, "x"_a, "h0"_a.none(), "weights"_a, "I"_a, "H"_a, "bias"_a, "reset_after"_a,
+          "batch_first"_a, "cell"_a, "most"_a, "graph"_a,
+          nb::sig(
+              "def forward_given(x: object, h0: object | None, weights: Sequence[object], I: int, H: int, bias: bool, "
+              "reset_after: bool, batch_first: bool, cell: bool, most: int, graph: bool) -> tuple[Any, Any, Gates | "
+              "None] | None"));
+    m.def(
+        "backward_given", &backward, "gates"_a, "x"_a, "h0"_a.none(), "y"_a.none(), "weights"_a, "dy"_a.none(),
+        "dh_n"_a.none(), "I"_a, "H"_a, "reset_after"_a, "batch_first"_a, "cell"_a, "asked"_a,
+        nb::sig(
+            "def backward_given(gates: Gates, x: object, h0: object | None, y: object | None, weights: "
+            "Sequence[object], "
+            "dy: object | None, dh_n: object | None, I: int, H: int, reset_after: bool, batch_first: bool, cell: bool, "
+            "asked: Sequence[bool]) -> tuple[Any, ...] | None"));
 }

@@ -4,7 +4,8 @@
 
 #include <nanobind/nanobind.h>
 
-// Adds `know_tensors` and `infer` to the module. `allowed` is asked in each call for the threads it may have.
+// Adds `know_tensors`, `forward_given` and `backward_given` to the module. `allowed` is asked in each call for the
+// threads it may have.
 void bind_tensors(nanobind::module_ &m, int (*allowed)());
 
 #endif

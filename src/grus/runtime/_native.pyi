@@ -1,6 +1,7 @@
 """The compiled kernels of Grus (csrc/bind.cpp), behind grus.runtime.kernels. Arrays are not converted, only checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,10 @@ def fields() -> dict[str, list[str]]: ...
 def know_tensors(
     tensor: object, parameter: object, float32: object, strided: object, empty: object, device: object
 ) -> None: ...
-def infer(
+def forward_given(
     x: object,
     h0: object | None,
-    weights: list[object],
+    weights: Sequence[object],
     I: int,
     H: int,
     bias: bool,
@@ -31,7 +32,22 @@ def infer(
     cell: bool,
     most: int,
     graph: bool,
-) -> object: ...
+) -> tuple[Any, Any, Gates | None] | None: ...
+def backward_given(
+    gates: Gates,
+    x: object,
+    h0: object | None,
+    y: object | None,
+    weights: Sequence[object],
+    dy: object | None,
+    dh_n: object | None,
+    I: int,
+    H: int,
+    reset_after: bool,
+    batch_first: bool,
+    cell: bool,
+    asked: Sequence[bool],
+) -> tuple[Any, ...] | None: ...
 
 class Allowed:
     def __enter__(self) -> Allowed: ...

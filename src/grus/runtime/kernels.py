@@ -30,9 +30,10 @@ __all__ = [
     "Layer",
     "activate",
     "backward_both_at",
+    "backward_given",
     "default_isa",
     "forward_both_at",
-    "infer",
+    "forward_given",
     "get_num_threads",
     "isas",
     "know_tensors",
@@ -83,7 +84,8 @@ def limit_threads(allowed: Callable[[], int]) -> None:
 
 
 limited = _native.Allowed  # a context manager
-infer, know_tensors = _native.infer, _native.know_tensors  # short calls on tensors: grus.torch.recurrence.short
+# short calls on tensors: grus.torch.recurrence.short
+forward_given, backward_given, know_tensors = _native.forward_given, _native.backward_given, _native.know_tensors
 
 
 def _thread_count(name: str, value: object) -> int:
