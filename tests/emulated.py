@@ -7,6 +7,7 @@ csrc/tools/emulated.cpp under qemu-user. As a program (``python tests/emulated.p
 from __future__ import annotations
 
 import atexit
+import fcntl
 import ctypes
 import platform
 import struct
@@ -55,14 +56,17 @@ def build() -> Path:
         "GRUS_EMULATED": "ON",
         "GRUS_WERROR": "ON",
     }
-    commands = [[cmake, "--build", str(BUILD)]]
-    if not (BUILD / "build.ninja").exists():
-        options = [f"-D{name}={value}" for name, value in configure.items()]
-        commands.insert(0, [cmake, "-G", "Ninja", "-S", str(ROOT), "-B", str(BUILD), *options])
-    for command in commands:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}:\n{done.stdout}")
+    options = [f"-D{name}={value}" for name, value in configure.items()]
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with open(BUILD / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, and two builds at once break each other's records
+        commands = [[cmake, "--build", str(BUILD)]]
+        if not (BUILD / "build.ninja").exists():
+            commands.insert(0, [cmake, "-G", "Ninja", "-S", str(ROOT), "-B", str(BUILD), *options])
+        for command in commands:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(command)}:\n{done.stdout}")
     return BUILD / "grus_emulated"
 
 
