@@ -75,13 +75,48 @@ void gather(const chunk<Weight> &c, const run &q) {
     }
 }
 
+// `outer` of K rows, a unit after another from end to end: of so few it takes as long as writing does, and no longer.
+template <int K, class Weight>
+void outer_as_written(const chunk<Weight> &c, const float *a, int64_t m0, int64_t m1, const float *right, float *out,
+                      int64_t n) {
+    for (int64_t m = m0; m < m1; m++) {
+        vec left[K];
+        for (int k = 0; k < K; k++) left[k] = splat(a[k * c.row_size() + m]);
+        float *to = out + m * n;
+        const float *from = right;
+        auto sum_here = [&]() {
+            vec sum = splat(0.0f);
+            for (int k = 0; k < K; k++, from += V) sum = fma(left[k], load(from), sum);
+            return sum;
+        };
+        int64_t i = 0;
+        if (c.first)
+            for (; i + V <= n; i += V) store(to + i, sum_here());
+        for (; i < n; i += V) {
+            vec sum = sum_here();
+            store_some(to + i, c.first ? sum : add(load_some(to + i, n - i), sum), n - i);
+        }
+    }
+}
+
 // out[m, :] (+)= Σ_rows gates[row, slot, m] * panels[row, :] for units m0 to m1 - 1; a chunk's sum is added as a whole
 template <class Weight>
 void outer(const chunk<Weight> &c, int slot, int64_t m0, int64_t m1, panels<float32, 1> right, float *out, int64_t n) {
+    const float *gates = c.f->slots + slot * c.w->HP;
+    switch (right.K) {
+        case 1:
+            return outer_as_written<1>(c, gates, m0, m1, right.data, out, n);
+        case 2:
+            return outer_as_written<2>(c, gates, m0, m1, right.data, out, n);
+        case 3:
+            return outer_as_written<3>(c, gates, m0, m1, right.data, out, n);
+        case 4:
+            return outer_as_written<4>(c, gates, m0, m1, right.data, out, n);
+    }
     // few rows: what is written takes longer than what is read, so it is written as it lies, some units from end to end
     int64_t units = right.K <= FEW_ROWS ? ROWS : m1 - m0;
     for (; m0 < m1; m0 += units) {
-        const float *a = c.f->slots + slot * c.w->HP + m0;
+        const float *a = gates + m0;
         float *to = out + m0 * n;
         right.cover(least(units, m1 - m0), 0, tiles(n), [&](auto R, auto P, int64_t m, int64_t j) {
             vec sums[R.value][P.value];
