@@ -104,7 +104,7 @@ struct gru_backward_call : gru_sequence {
     float *dx;          // [T, B, I], strides dx_t, dx_b; or null where it is not wanted
     int64_t dx_t, dx_b;
     bool add_dx;         // to what dx holds
-    float *dh0;          // [B, H] contiguous
+    float *dh0;          // [B, H] contiguous; or null where it is not wanted
     float *dW, *dU;      // [3H, I], [3H, H] contiguous; both or neither may be null. Normalised: dW and db_i always are
     float *db_i, *db_h;  // [3H]; not null where dW is not
     float *dgain;        // [3H] where products are normalised and dU is not null

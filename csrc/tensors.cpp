@@ -197,7 +197,7 @@ nb::object backward(const grus::Gates &gates, nb::handle x, nb::handle h0, nb::h
     for (auto &one : made) one = nb::none();
     if (ask[0])
         made[0] = cell ? empty({plan.B, I}) : batch_first ? empty({plan.B, plan.T, I}) : empty({plan.T, plan.B, I});
-    made[1] = cell ? empty({plan.B, H}) : empty({1, plan.B, H});
+    if (ask[1]) made[1] = cell ? empty({plan.B, H}) : empty({1, plan.B, H});
     if (any) made[2] = empty({rows, I}), made[3] = empty({rows, H}), made[4] = empty({rows}), made[5] = empty({rows});
     gru_backward_call call = {};
     give(call, plan, x, h0, y);

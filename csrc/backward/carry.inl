@@ -43,6 +43,7 @@ void gate_gradients(const chunk<Weight> &c, const part &mine, int64_t s) {
 template <class Weight, class Panels>
 void carry_back(const chunk<Weight> &c, const part &mine, int64_t s, int first, Panels Ut) {
     const gru_backward *f = c.f;
+    if (c.s0 + s == 0 && !f->dh0 && !f->drestart) return;  // nobody reads it
     int64_t H = c.w->H, HP = c.w->HP, size = c.row_size();
     const float *a = c.at(s, mine.b0, 0).slot(first), *drop = f->more.drop;
     auto carried = [&](int64_t row, int64_t j) { return f->carry + (mine.b0 + row) * HP + j * V; };
@@ -90,7 +91,7 @@ void last_carry(const chunk<Weight> &c, const part &mine) {
 template <bool after, class Weight>
 GRUS_INLINE void go_on(const chunk<Weight> &c, const part &mine, int64_t s) {
     if (s > 0) gate_gradients<after>(c, mine, s - 1);
-    if (s == 0 && c.s0 == 0) last_carry(c, mine);
+    if (s == 0 && c.s0 == 0 && c.f->dh0) last_carry(c, mine);
 }
 
 }  // namespace

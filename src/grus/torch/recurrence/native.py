@@ -109,10 +109,10 @@ def backward(
     # NumPy's memory: PyTorch's is aligned, and glibc before 2.38 finds no room for it where as much has just been freed
     dx = torch.from_numpy(np.empty(given.x.shape, np.float32)) if wanted[0] else None
     dh_n = None if dh_n is None else dh_n.resolve_neg().contiguous()
-    dh0 = new((D, batch, hidden))
+    dh0 = new((D, batch, hidden)) if wanted[1] else None
     if empty:
         _ = dx is not None and dx.zero_()
-        _ = dh0.zero_() if dh_n is None else dh0.copy_(dh_n)
+        _ = dh0 is not None and (dh0.zero_() if dh_n is None else dh0.copy_(dh_n))
     # room for all, though not all may be wanted; it must live as long as the calls
     made = [
         [
@@ -141,7 +141,7 @@ def backward(
                     dh_n=0 if dh_n is None else dh_n.data_ptr() + at,
                     dx=_sequence(dx),
                     add_dx=d == 1,
-                    dh0=dh0.data_ptr() + at,
+                    dh0=0 if dh0 is None else dh0.data_ptr() + at,
                     by_weights=tuple(by),  # type: ignore[arg-type]
                     reverse=one.reverse,
                     gates=_native(rooms[d]),
