@@ -32,14 +32,17 @@ static inline int64_t turned_size(const gru_packed &w, int64_t V, bool several) 
 }
 
 // And of the sums that wait while its rows are read on the way back, of ROWS_BACK rows at a time, and a strip of them.
-static constexpr int64_t ROWS_BACK = 64, STRIP = 192;  // STRIP: vectors
+static constexpr int64_t ROWS_BACK = 128, STRIP = 192;  // STRIP: vectors
 static inline int64_t waiting_sums(const gru_packed &w, int64_t V) {
     int64_t columns = w.HP > w.I ? w.HP : (w.I + V - 1) / V * V;
     return w.given ? ROWS_BACK * columns + STRIP * V : 0;
 }
 
-// And of U, turned once for all steps of a forward pass; its marks, of U_n apart.
-static inline bool turns_for_all(const gru_packed &w, const gru_sequence &q) { return w.given && q.T > 1; }
+// And of U, turned once for all steps of a forward pass while L2 keeps what was turned; its marks, of U_n apart.
+static constexpr int64_t TURNED_FLOATS = 1 << 19;
+static inline bool turns_for_all(const gru_packed &w, const gru_sequence &q) {
+    return w.given && q.T > 1 && 3 * w.HP * w.H <= TURNED_FLOATS;
+}
 static inline int64_t turned_steps(const gru_packed &w) { return 3 * w.HP * w.H; }
 static inline int64_t turned_marks(const gru_packed &w, int64_t V) { return 2 * w.HP / V; }
 

@@ -130,6 +130,10 @@ struct Work {
 int64_t least_step(const gru_forward_call &) { return STEP_FLOPS; }
 int64_t least_step(const gru_backward_call &) { return STEP_BACK_FLOPS; }
 
+// Forward, every worker that has rows turns all weights as they are given; one that has units turns its own.
+bool by_rows(const Layer &layer, const gru_forward_call &) { return !layer.weights().given; }
+bool by_rows(const Layer &, const gru_backward_call &) { return true; }
+
 void compute(const Work<gru_forward> &work, gru_worker *me) {
     (work.weights.given ? work.table->forward_given : work.table->forward)(&work.weights, &work.task, me);
 }
@@ -144,7 +148,7 @@ bool deals(const gru_backward &, const Crew &) { return false; }
 
 template <class Task, class Call>
 void run(const Layer &layer, const Call &call, int threads) {
-    Crew crew(sharing(layer, call, threads, least_step(call)), layer, call);
+    Crew crew(sharing(layer, call, threads, least_step(call), by_rows(layer, call)), layer, call);
     Work<Task> work(layer, call, crew.units, crew.shards);
     auto arrays = [&](auto each) { work.arrays(each); };
     place(arrays, scratch(floats_of(arrays)));
