@@ -7,8 +7,8 @@ csrc/tools/emulated.cpp under qemu-user. As a program (``python tests/emulated.p
 from __future__ import annotations
 
 import atexit
-import fcntl
 import ctypes
+import fcntl
 import platform
 import struct
 import subprocess
