@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks import cases, ceilings, clock, gate, report
+from benchmarks import cases, ceilings, clock, gate, report, short
 from benchmarks.cases import Case, Problem
 from benchmarks.measure import Effort, compare, measure
 from benchmarks.peers import PEERS
@@ -228,3 +228,27 @@ def test_one_shape_by_hand(tmp_path: Path) -> None:
 def test_a_wrong_argument_is_one_clear_line(arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_short_calls_by_hand() -> None:
+    command = [sys.executable, "-m", "benchmarks.short", "--only", "2,1,8"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    _, row = done.stdout.splitlines()
+    assert row.startswith("GRU ") and " inference " in row and " training " in row
+
+
+def test_a_short_call_that_is_wrong_is_not_timed() -> None:
+    right, wrong = [torch.ones(3)], [torch.tensor([1.0, 1.0, 1.001])]
+    assert not short._differs(right, right)
+    assert "differs from torch.nn by 1.0e-03" in short._differs(right, wrong)
+    assert "nan" in short._differs(right, [torch.full((3,), float("nan"))])
+
+
+def test_the_page_says_where_a_short_call_is_behind() -> None:
+    row = {"module": "GRUCell", "T": 1, "B": 16, "H": 32}
+    head = {"date": "", "command": "", "cpu": "", "threads": 2, "isa": "", "rounds": 3, "versions": {"torch": ""}}
+    ahead = row | {"inference": {"torch": 30.0, "grus": 20.0}, "training": {"torch": 45.0, "grus": 30.0}}
+    behind = row | {"training": {"torch": 45.0, "grus": 90.0}}
+    assert "| 1.50 |" in (page := short.markdown(head | {"rows": [ahead]})) and "Nowhere behind" in page
+    assert "Behind: training of GRUCell T=1 B=16 H=32 (0.50)." in short.markdown(head | {"rows": [ahead, behind]})
